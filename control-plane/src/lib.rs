@@ -1,0 +1,1 @@
+//! Holds destinations, mappings and cutovers in PostgreSQL, and streams every change to the nodes.

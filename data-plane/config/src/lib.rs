@@ -1,0 +1,1 @@
+//! The TOML tables of all three programs, and the one validator.

@@ -1,0 +1,1 @@
+//! Set-up of tracing, OTLP and /metrics, for all three programs.
