@@ -1,0 +1,112 @@
+//! A refusal that says what happened and what to do, in the details of a gRPC status.
+//!
+//! The details are a `google.rpc.Status` with the `Problem` as an `Any`, the form that gRPC tools know how to show.
+//! One side writes with [`Problem::into_status`], the other reads with [`Problem::of_status`]; nothing else knows it.
+
+use prost::Message as _;
+use tonic::{Code, Status};
+
+use crate::control::v1::problem::Kind;
+use crate::control::v1::{Finding, Problem};
+
+const TYPE_URL: &str = "type.googleapis.com/mailswitch.control.v1.Problem";
+
+/// `google.rpc.Status`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<prost_types::Any>,
+}
+
+impl Problem {
+    /// What happened to what, and what to do.
+    #[must_use]
+    pub fn new(kind: Kind, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            what: what.into(),
+            remedy: remedy.into(),
+            nodes: Vec::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// With the nodes that it is about.
+    #[must_use]
+    pub fn on_nodes(mut self, nodes: impl IntoIterator<Item = String>) -> Self {
+        self.nodes = nodes.into_iter().collect();
+        self
+    }
+
+    /// With what the configuration validator found.
+    #[must_use]
+    pub fn with_findings(mut self, findings: Vec<Finding>) -> Self {
+        self.findings = findings;
+        self
+    }
+
+    /// As a refusal.
+    #[must_use]
+    pub fn into_status(self) -> Status {
+        let code = match self.kind() {
+            Kind::Unspecified => Code::Unknown,
+            Kind::Invalid => Code::InvalidArgument,
+            Kind::Precondition => Code::FailedPrecondition,
+            Kind::Unproven => Code::Aborted,
+            Kind::NotAllowed => Code::PermissionDenied,
+            Kind::Unavailable => Code::Unavailable,
+        };
+        let message = self.what.clone();
+        let details = RpcStatus {
+            code: code.into(),
+            message: message.clone(),
+            details: vec![prost_types::Any {
+                type_url: TYPE_URL.to_owned(),
+                value: self.encode_to_vec(),
+            }],
+        };
+        Status::with_details(code, message, details.encode_to_vec().into())
+    }
+
+    /// From a refusal; `None` when it carries none.
+    #[must_use]
+    pub fn of_status(status: &Status) -> Option<Self> {
+        let details = RpcStatus::decode(status.details()).ok()?;
+        let any = details.details.into_iter().find(|any| any.type_url == TYPE_URL)?;
+        Self::decode(any.value.as_slice()).ok()
+    }
+}
+
+impl From<Problem> for Status {
+    fn from(problem: Problem) -> Self {
+        problem.into_status()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_survives_the_status() {
+        let problem = Problem::new(Kind::Unproven, "alice is still held", "start fra-2, or forget it")
+            .on_nodes(["fra-2".to_owned()]);
+        let status = Status::from(problem.clone());
+        assert_eq!(status.code(), Code::Aborted);
+        assert_eq!(status.message(), "alice is still held");
+        assert_eq!(Problem::of_status(&status), Some(problem));
+    }
+
+    #[test]
+    fn a_status_of_somebody_else_carries_none() {
+        assert_eq!(Problem::of_status(&Status::unavailable("gone")), None);
+        assert_eq!(
+            Problem::of_status(&Status::with_details(Code::Internal, "x", vec![0xff, 1].into())),
+            None
+        );
+    }
+}
