@@ -16,6 +16,9 @@ mod role;
 mod server;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{ConnectError, Link, connect};
 pub use credentials::{Credentials, CredentialsError, Files, Reload};
 pub use failure::Failure;

@@ -110,3 +110,61 @@ impl Extractor for Traceparent {
         vec![TRACEPARENT]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::prelude::*;
+
+    use super::*;
+
+    fn traced(work: impl FnOnce()) {
+        let tracer = SdkTracerProvider::builder().build().tracer("test");
+        let layers = tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer));
+        tracing::subscriber::with_default(layers, work);
+    }
+
+    #[test]
+    fn a_trace_goes_on_at_the_other_side() {
+        traced(|| {
+            let mut metadata = MetadataMap::new();
+            let here = tracing::info_span!("here");
+            here.in_scope(|| inject(&mut metadata));
+            let there = tracing::info_span!("there");
+            adopt(&there, extract(&metadata));
+            let trace = |span: &Span| span.context().span().span_context().trace_id();
+            assert_eq!(trace(&here), trace(&there));
+        });
+    }
+
+    #[test]
+    fn a_message_carries_the_same_context_as_the_metadata() {
+        traced(|| {
+            tracing::info_span!("here").in_scope(|| {
+                let mut metadata = MetadataMap::new();
+                inject(&mut metadata);
+                assert_eq!(
+                    metadata.get(TRACEPARENT).unwrap().to_str().unwrap(),
+                    traceparent()
+                );
+                let here = Span::current().context().span().span_context().trace_id();
+                assert_eq!(link_of_traceparent(&traceparent()).unwrap().trace_id(), here);
+            });
+        });
+    }
+
+    #[test]
+    fn without_a_trace_nothing_is_sent_and_nothing_is_adopted() {
+        let mut metadata = MetadataMap::new();
+        inject(&mut metadata);
+        assert!(metadata.is_empty());
+        assert_eq!(traceparent(), "");
+        assert_eq!(link_of_traceparent("00-nonsense"), None);
+        traced(|| {
+            let span = tracing::info_span!("alone");
+            adopt(&span, extract(&metadata));
+            assert!(span.context().span().span_context().is_valid());
+        });
+    }
+}

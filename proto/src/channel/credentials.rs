@@ -250,3 +250,39 @@ fn unreadable(what: &'static str, path: &Path, source: rustls_pki_types::pem::Er
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
+
+#[cfg(test)]
+impl Credentials {
+    /// A client that sends no certificate.
+    pub(super) fn without_certificate(&self) -> Self {
+        self.with_client(|config| config.with_no_client_auth())
+    }
+
+    /// A client that sends this certificate, whoever it stands for.
+    pub(super) fn presenting(&self, files: Files) -> Self {
+        let chain = certificates("certificate", &files.cert).unwrap();
+        let key = PrivateKeyDer::from_pem_file(&files.key).unwrap();
+        self.with_client(|config| config.with_client_auth_cert(chain, key).unwrap())
+    }
+
+    fn with_client(
+        &self,
+        finish: impl FnOnce(rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>) -> ClientConfig,
+    ) -> Self {
+        let mut loaded = Loaded::read(&self.files).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(loaded.authorities.clone());
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(ControlPlaneOnly::new(Arc::new(roots)).unwrap()));
+        let mut client = finish(builder);
+        client.alpn_protocols = vec![ALPN.to_vec()];
+        loaded.client = Arc::new(client);
+        Self {
+            files: self.files.clone(),
+            current: Arc::new(ArcSwap::from_pointee(loaded)),
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::Stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -26,6 +26,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HANDSHAKES_AT_ONCE: usize = 256;
 /// After accept() failed for want of descriptors: time for some to be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// After a refusal: long enough for a client far away, short and small enough to be worth nothing to a flood.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 * 1024;
 /// A peer that answers no ping for this long is gone; found out within interval and time-out together.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -122,13 +125,14 @@ impl Handshake {
     async fn run(self, stream: TcpStream, address: std::net::SocketAddr) {
         // Small messages that must leave at once (holds and flips): no waiting for more.
         let _ = stream.set_nodelay(true);
-        let established = tokio::time::timeout(self.timeout, self.acceptor.accept(stream)).await;
+        let accepting = self.acceptor.accept(stream).into_fallible();
+        let established = tokio::time::timeout(self.timeout, accepting).await;
         drop(self.slot);
         let stream = match established {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
+            Ok(Err((error, stream))) => {
                 tracing::info!(client.address = %address, %error, "a handshake failed");
-                return;
+                return linger(stream).await;
             }
             Err(_) => {
                 tracing::info!(client.address = %address, "a handshake took too long");
@@ -144,6 +148,17 @@ impl Handshake {
             Err(error) => tracing::warn!(client.address = %address, %error, "a client has no role"),
         }
     }
+}
+
+/// Lets the client read why: it has begun to speak already, and closing over unread bytes resets the connection,
+/// which takes our alert with it.
+async fn linger(mut stream: TcpStream) {
+    let discard = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut (&mut stream).take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    // The connection is over either way.
+    let _ = tokio::time::timeout(LINGER, discard).await;
 }
 
 fn identify(stream: &TlsStream<TcpStream>) -> Result<PeerIdentity, NoIdentity> {
