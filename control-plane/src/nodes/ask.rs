@@ -1,0 +1,151 @@
+//! Requests to nodes over their streams: each has an id and a deadline, and every node's failure is named.
+//!
+//! A node that is not connected, does not read, or does not answer in time is an error of its own in the result:
+//! nothing that was asked of the whole fleet is ever answered as if a silent node had nothing to say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use mailswitch_proto::fleet::v1::{self as wire, answer::Answer, fleet_message::Message, request};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::Node;
+
+/// How long a node may take to answer: beyond what any request needs, below an operator's patience.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why a node has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// No stream.
+    #[error("it is not connected")]
+    NotConnected,
+    /// Its stream takes nothing more.
+    #[error("it does not read its stream")]
+    NotReading,
+    /// It took too long.
+    #[error("it did not answer within {} s", .0.as_secs())]
+    NoAnswer(Duration),
+    /// Its stream ended meanwhile.
+    #[error("it disconnected before it answered")]
+    Disconnected,
+    /// It answered that it cannot.
+    #[error("{0}")]
+    Refused(String),
+    /// It answered something else.
+    #[error("it answered something else than it was asked")]
+    Unexpected,
+}
+
+/// The way to a connected node. Clones reach the same stream.
+#[derive(Debug, Clone)]
+pub struct Link {
+    outbox: mpsc::Sender<wire::FleetMessage>,
+    pending: Arc<Pending>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    next: AtomicU64,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<wire::Answer>>>,
+}
+
+impl Link {
+    /// Requests go into `outbox`, which the stream's sender empties.
+    #[must_use]
+    pub fn new(outbox: mpsc::Sender<wire::FleetMessage>) -> Self {
+        Self {
+            outbox,
+            pending: Arc::default(),
+        }
+    }
+
+    /// Asks, and waits for the answer until the deadline.
+    ///
+    /// # Errors
+    /// Whatever keeps the node from answering.
+    pub async fn ask(
+        &self,
+        request: request::Request,
+        traceparent: &str,
+        deadline: Duration,
+    ) -> Result<Answer, AskError> {
+        let id = self.pending.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let (answered, answer) = oneshot::channel();
+        self.pending.waiting.lock().insert(id, answered);
+        let result = self.exchange(id, request, traceparent, answer, deadline).await;
+        self.pending.waiting.lock().remove(&id);
+        let answer = result?;
+        if !answer.error.is_empty() {
+            return Err(AskError::Refused(answer.error));
+        }
+        answer.answer.ok_or(AskError::Unexpected)
+    }
+
+    /// Says something that needs no answer.
+    pub fn tell(&self, request: request::Request) {
+        let id = self.pending.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let _ = self.outbox.try_send(message(id, request, ""));
+    }
+
+    pub(super) fn answered(&self, answer: wire::Answer) {
+        // Nobody waits any more when the deadline has passed.
+        if let Some(waiting) = self.pending.waiting.lock().remove(&answer.request) {
+            let _ = waiting.send(answer);
+        }
+    }
+
+    async fn exchange(
+        &self,
+        id: u64,
+        request: request::Request,
+        traceparent: &str,
+        answer: oneshot::Receiver<wire::Answer>,
+        deadline: Duration,
+    ) -> Result<wire::Answer, AskError> {
+        let sent = self.outbox.try_send(message(id, request, traceparent));
+        sent.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => AskError::NotReading,
+            mpsc::error::TrySendError::Closed(_) => AskError::Disconnected,
+        })?;
+        tokio::select! {
+            answer = timeout(deadline, answer) => match answer {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(_)) => Err(AskError::Disconnected),
+                Err(_) => Err(AskError::NoAnswer(deadline)),
+            },
+            () = self.outbox.closed() => Err(AskError::Disconnected),
+        }
+    }
+}
+
+/// Asks all of them at once; the answers stand beside the nodes they come from, failures too.
+pub async fn ask_all(
+    nodes: Vec<Node>,
+    request: &request::Request,
+    traceparent: &str,
+) -> Vec<(Node, Result<Answer, AskError>)> {
+    join_all(nodes.into_iter().map(|node| async {
+        let answer = match node.link() {
+            Some(link) => link.ask(request.clone(), traceparent, DEADLINE).await,
+            None => Err(AskError::NotConnected),
+        };
+        (node, answer)
+    }))
+    .await
+}
+
+fn message(id: u64, request: request::Request, traceparent: &str) -> wire::FleetMessage {
+    wire::FleetMessage {
+        message: Some(Message::Request(wire::Request {
+            id,
+            traceparent: traceparent.to_owned(),
+            request: Some(request),
+        })),
+    }
+}

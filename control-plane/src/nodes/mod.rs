@@ -1,0 +1,183 @@
+//! What this replica knows of each node: registered, connected, sent, applied, reported, rejected.
+//!
+//! For sight only, and for reaching a node over its stream. What a cutover rests on (registrations,
+//! acknowledgements) is in the database, and is decided there (promise F1).
+
+pub mod ask;
+pub mod node;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mailswitch_proto::fleet::v1 as wire;
+use mailswitch_proto::id::InstanceId;
+use mailswitch_proto::revision::{Position, Revision};
+use parking_lot::Mutex;
+
+use self::ask::Link;
+pub use self::node::Node;
+
+/// One connection of a node's stream: a later one of the same instance replaces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionId(u64);
+
+/// All nodes, by instance: two live instances of one name both count (promise N1).
+#[derive(Debug, Default)]
+pub struct Nodes {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    nodes: HashMap<InstanceId, Node>,
+    connections: u64,
+}
+
+impl Nodes {
+    /// What the database says who is registered. Keeps what is known of those who still are; lets go of those who
+    /// are not, unless they are connected.
+    pub fn registered(&self, registrations: Vec<Node>) {
+        let mut inner = self.inner.lock();
+        let known: HashMap<InstanceId, Node> = registrations
+            .into_iter()
+            .map(|node| (node.instance, node))
+            .collect();
+        inner
+            .nodes
+            .retain(|instance, node| node.is_connected() || known.contains_key(instance));
+        for (instance, node) in known {
+            match inner.nodes.get_mut(&instance) {
+                Some(existing) => existing.registered_revision = node.registered_revision,
+                None => {
+                    inner.nodes.insert(instance, node);
+                }
+            }
+        }
+    }
+
+    /// A stream begins. `replaces` is the instance whose registration this one took over.
+    pub fn connected(&self, node: Node, replaces: Option<InstanceId>, link: Link) -> ConnectionId {
+        let mut inner = self.inner.lock();
+        if let Some(replaced) = replaces.filter(|replaced| *replaced != node.instance) {
+            inner.nodes.remove(&replaced);
+        }
+        inner.connections += 1;
+        let id = ConnectionId(inner.connections);
+        let draining = inner
+            .nodes
+            .get(&node.instance)
+            .is_some_and(|before| before.draining);
+        let node = Node {
+            link: Some((id, link)),
+            draining,
+            ..node
+        };
+        inner.nodes.insert(node.instance, node);
+        id
+    }
+
+    /// A stream ended; nothing when the node has another one already.
+    pub fn disconnected(&self, instance: InstanceId, connection: ConnectionId) {
+        self.with(instance, |node| {
+            if node.link.as_ref().is_some_and(|(id, _)| *id == connection) {
+                node.link = None;
+                node.seen = Some(Instant::now());
+            }
+        });
+    }
+
+    /// The stream carried everything up to `revision` to the node's socket.
+    pub fn sent(&self, instance: InstanceId, revision: Revision) {
+        self.with(instance, |node| node.sent = node.sent.max(revision));
+    }
+
+    /// The node has applied everything up to there.
+    pub fn applied(&self, instance: InstanceId, position: Position) {
+        self.with(instance, |node| {
+            node.applied = position;
+            // What it rejected at an earlier revision was replaced when it took a later one of that resource:
+            // it says so again if it still holds.
+            node.touch();
+        });
+    }
+
+    /// The node is ahead, or on another branch (promise D3).
+    pub fn diverged(&self, instance: InstanceId) {
+        self.with(instance, |node| node.diverged = true);
+    }
+
+    /// Counters and gauges of now.
+    pub fn reported(&self, instance: InstanceId, report: wire::Report) {
+        self.with(instance, |node| {
+            node.report = Some(report);
+            node.touch();
+        });
+    }
+
+    /// The node keeps its last good version of a resource.
+    pub fn rejected(&self, instance: InstanceId, rejected: wire::Rejected) {
+        self.with(instance, |node| {
+            node.rejected.insert(rejected.resource.clone(), rejected);
+            node.touch();
+        });
+    }
+
+    /// A later version of these resources was applied and not rejected.
+    pub fn accepted(&self, instance: InstanceId, upto: Revision) {
+        self.with(instance, |node| {
+            node.rejected.retain(|_, rejected| rejected.revision >= upto.0);
+        });
+    }
+
+    /// A breaker opened or closed.
+    pub fn breaker(&self, instance: InstanceId, breaker: wire::Breaker) {
+        self.with(instance, |node| {
+            node.set_breaker(breaker);
+            node.touch();
+        });
+    }
+
+    /// Told to admit no more sessions, or to admit them again.
+    pub fn draining(&self, instance: InstanceId, draining: bool) {
+        self.with(instance, |node| node.draining = draining);
+    }
+
+    /// Taken out of the registry by the operator.
+    pub fn forgotten(&self, instance: InstanceId) {
+        self.inner.lock().nodes.remove(&instance);
+    }
+
+    /// Every node, by name and instance.
+    #[must_use]
+    pub fn all(&self) -> Vec<Node> {
+        let mut nodes: Vec<Node> = self.inner.lock().nodes.values().cloned().collect();
+        nodes.sort_by(|a, b| (&a.name, a.instance).cmp(&(&b.name, b.instance)));
+        nodes
+    }
+
+    /// The nodes of one name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Vec<Node> {
+        let mut nodes = self.all();
+        nodes.retain(|node| node.name == name);
+        nodes
+    }
+
+    /// Answers of this node go to whoever asked.
+    pub fn answered(&self, instance: InstanceId, answer: wire::Answer) {
+        let link = self.inner.lock().nodes.get(&instance).and_then(Node::link);
+        if let Some(link) = link {
+            link.answered(answer);
+        }
+    }
+
+    fn with(&self, instance: InstanceId, change: impl FnOnce(&mut Node)) {
+        if let Some(node) = self.inner.lock().nodes.get_mut(&instance) {
+            change(node);
+        }
+    }
+}
+
+/// Shared by the feed and the API.
+pub type SharedNodes = Arc<Nodes>;

@@ -1,0 +1,206 @@
+//! The fleet's routing state in this replica's memory: what nodes are sent comes from here, never from the
+//! database.
+//!
+//! - `log`: the last revisions as stored, from which deltas are sent.
+//! - `state`, `table`: what all revisions add up to.
+//! - `snapshot`: the state as messages, built once for all who need it.
+//! - `resolve`: where a login would go, by the same rules as on a node.
+//! - `follow`: reads the change log past the last revision; a notification only wakes it.
+//!
+//! A revision enters the log's tail first and the state after it, so that a hold leaves at once also while a
+//! snapshot is being built from the state.
+
+pub mod log;
+pub mod resolve;
+pub mod snapshot;
+pub mod state;
+pub mod table;
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use mailswitch_config::{FleetConfig, SiteName};
+use mailswitch_proto::fleet::v1::{self as wire, change::Kind};
+use mailswitch_proto::revision::{Position, Revision};
+use parking_lot::RwLock;
+use prost::Message as _;
+use tokio::sync::{RwLock as AsyncRwLock, watch};
+
+use self::log::{Bounds, BrokenChain, Entry, Following, Standing, Tail};
+use self::snapshot::Snapshot;
+use self::state::{InvalidChange, State};
+
+/// Counts the loads of the state: a subscriber of an earlier one must start over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Epoch(u64);
+
+/// Shared by the feed, the API and the task that follows the log.
+#[derive(Debug)]
+pub struct Routing {
+    state: Arc<AsyncRwLock<State>>,
+    tail: RwLock<Tail>,
+    bounds: Bounds,
+    config: ArcSwap<FleetConfig>,
+    latest: tokio::sync::Mutex<Weak<Snapshot>>,
+    logged: watch::Sender<(Epoch, Position)>,
+    applied: watch::Sender<Position>,
+}
+
+/// A revision that cannot be taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum AdvanceError {
+    /// It does not continue ours.
+    #[error(transparent)]
+    Chain(#[from] BrokenChain),
+    /// It is damaged.
+    #[error(transparent)]
+    Change(#[from] InvalidChange),
+}
+
+impl Routing {
+    /// From the state read at the start, and the entries of the log that lead to it (oldest first).
+    #[must_use]
+    pub fn new(state: State, recent: Vec<Entry>, bounds: Bounds) -> Self {
+        let position = state.position();
+        Self {
+            tail: RwLock::new(tail_of(position, recent, bounds)),
+            config: ArcSwap::from_pointee(config_of(&state)),
+            state: Arc::new(AsyncRwLock::new(state)),
+            bounds,
+            latest: tokio::sync::Mutex::new(Weak::new()),
+            logged: watch::Sender::new((Epoch::default(), position)),
+            applied: watch::Sender::new(position),
+        }
+    }
+
+    /// The newest revision that nodes can be sent.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.logged.borrow().1
+    }
+
+    /// Wakes at every new revision, and when the state was loaded anew.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<(Epoch, Position)> {
+        self.logged.subscribe()
+    }
+
+    /// What follows a revision, as far as it is in memory.
+    #[must_use]
+    pub fn following(&self, revision: Revision) -> Following {
+        self.tail.read().following(revision)
+    }
+
+    /// How a node's position compares with the log in memory.
+    #[must_use]
+    pub fn standing(&self, reader: Position) -> Standing {
+        self.tail.read().standing(reader)
+    }
+
+    /// Waits until this replica has everything up to `revision`.
+    pub async fn reached(&self, revision: Revision) {
+        // The sender lives as long as `self`: the wait cannot fail.
+        let _ = self
+            .logged
+            .subscribe()
+            .wait_for(|(_, position)| position.revision >= revision)
+            .await;
+    }
+
+    /// A snapshot at `at_least` or later, shared with whoever else needs one now.
+    pub async fn snapshot(&self, at_least: Revision) -> Arc<Snapshot> {
+        let mut latest = self.latest.lock().await;
+        let usable = latest.upgrade().filter(|snapshot| {
+            snapshot.position.revision >= at_least && self.standing(snapshot.position) == Standing::OnChain
+        });
+        if let Some(snapshot) = usable {
+            return snapshot;
+        }
+        let _ = self
+            .applied
+            .subscribe()
+            .wait_for(|position| position.revision >= at_least)
+            .await;
+        let state = Arc::clone(&self.state).read_owned().await;
+        let built = tokio::task::spawn_blocking(move || Snapshot::of(&state)).await;
+        let snapshot = Arc::new(built.expect("building a snapshot does not panic, and is never aborted"));
+        *latest = Arc::downgrade(&snapshot);
+        snapshot
+    }
+
+    /// Reads the state: never hold it across anything that waits for the network.
+    pub async fn state(&self) -> tokio::sync::RwLockReadGuard<'_, State> {
+        self.state.read().await
+    }
+
+    /// The fleet's configuration, as a site that nothing was written for sees it.
+    #[must_use]
+    pub fn config(&self) -> Arc<FleetConfig> {
+        self.config.load_full()
+    }
+
+    /// Takes in what follows in the log.
+    ///
+    /// # Errors
+    /// When it does not follow, or is damaged. What came before it stays.
+    pub async fn advance(&self, entries: Vec<Entry>) -> Result<(), AdvanceError> {
+        for entry in entries {
+            let position = entry.position;
+            let set =
+                wire::ChangeSet::decode(entry.payload.clone()).map_err(|source| InvalidChange::Payload {
+                    revision: position.revision.0,
+                    source,
+                })?;
+            self.tail.write().push(entry)?;
+            self.logged.send_modify(|(_, logged)| *logged = position);
+            let mut state = self.state.write().await;
+            state.apply(position, &set)?;
+            if set.changes.iter().any(is_of_configuration) {
+                self.config.store(Arc::new(config_of(&state)));
+            }
+            drop(state);
+            self.applied.send_replace(position);
+        }
+        Ok(())
+    }
+
+    /// Replaces everything: the database was restored. Subscribers start over.
+    pub async fn replace(&self, state: State, recent: Vec<Entry>) {
+        let position = state.position();
+        let mut current = self.state.write().await;
+        *self.tail.write() = tail_of(position, recent, self.bounds);
+        self.config.store(Arc::new(config_of(&state)));
+        *current = state;
+        *self.latest.lock().await = Weak::new();
+        self.applied.send_replace(position);
+        self.logged
+            .send_modify(|logged| *logged = (Epoch(logged.0.0 + 1), position));
+    }
+}
+
+fn is_of_configuration(change: &wire::Change) -> bool {
+    matches!(change.kind, Some(Kind::ResourceSet(_) | Kind::ResourceRemoved(_)))
+}
+
+/// What a validator of a later version let through and ours refuses is left out here, as it is on a node.
+fn config_of(state: &State) -> FleetConfig {
+    FleetConfig::from_resources(&state.resource_list(), &SiteName::from("")).config
+}
+
+/// The tail that ends at `position`. Entries that do not lead there are left out: nodes get a snapshot instead.
+fn tail_of(position: Position, recent: Vec<Entry>, bounds: Bounds) -> Tail {
+    let Some(first) = recent.first() else {
+        return Tail::new(position, bounds);
+    };
+    let start = Position {
+        revision: Revision(first.position.revision.0.saturating_sub(1)),
+        digest: first.predecessor,
+    };
+    let mut tail = Tail::new(start, bounds);
+    let whole = recent.into_iter().all(|entry| tail.push(entry).is_ok());
+    if whole && tail.end() == position {
+        tail
+    } else {
+        Tail::new(position, bounds)
+    }
+}
