@@ -1,1 +1,15 @@
-//! End-to-end tests: real servers, real clients, faults.
+//! The rig of the end-to-end tests: real servers, real clients, faults.
+//!
+//! Everything a test starts lives under one [`place::Place`]: a directory and a loopback network of its own,
+//! so tests run beside each other. What was started is ended by pid when its value is dropped. The truth about
+//! which backend was reached, by whom and when, is read in the backends' logs ([`dovecot`], [`postfix`]).
+
+pub mod ca;
+pub mod client;
+pub mod dovecot;
+pub mod place;
+pub mod postfix;
+pub mod process;
+pub mod relay;
+pub mod template;
+pub mod when;

@@ -1,0 +1,3 @@
+//! The end-to-end tests. Each file is one subject; the rig that they use is the library beside them.
+
+mod rig;
