@@ -1,1 +1,6 @@
-//! A node: terminates mail protocols, reads each login, and bridges the session to where the account lives.
+//! The parts of a node. `main.rs` shows the life of the process, `session::run` the life of a session.
+
+pub mod backend;
+pub mod listen;
+pub mod session;
+pub mod tls;

@@ -1,0 +1,175 @@
+//! A TCP connection to a destination: its addresses in turn, from the configured source addresses (behaviour §4.3).
+//!
+//! Linger is zero from before the connect on (promise Q2): a leg that is dropped, and one whose process is killed, is
+//! reset, so that the backend discards what is queued. An orderly end half-closes first.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use mailswitch_config::table::destination::Destination;
+use socket2::SockRef;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::loops::{Loop, OwnListeners};
+use super::names::Names;
+
+/// An address that has not answered by then gets company (RFC 8305 §5, Connection Attempt Delay).
+const NEXT_ATTEMPT_AFTER: Duration = Duration::from_millis(250);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The name has no address.
+    #[error("{host} cannot be resolved")]
+    Resolve {
+        /// As configured.
+        host: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It leads back to us.
+    #[error(transparent)]
+    Loop(#[from] Loop),
+    /// `source_ips` has no address of any family that the host has.
+    #[error("source_ips holds no address of the families of {host}")]
+    NoSourceAddress {
+        /// As configured.
+        host: String,
+    },
+    /// No address accepted. The last one's reason.
+    #[error("cannot connect to {address}")]
+    Connect {
+        /// That was tried last.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A connection to a backend.
+#[derive(Debug)]
+pub struct Connected {
+    /// The connection.
+    pub tcp: TcpStream,
+    /// What the connect took: one round trip.
+    pub round_trip: Duration,
+}
+
+/// Makes connections. One per node.
+#[derive(Debug, Default)]
+pub struct Dialler {
+    names: Names,
+    own: OwnListeners,
+    next_source: AtomicUsize,
+}
+
+impl Dialler {
+    /// `own` are the addresses that must not be dialled.
+    #[must_use]
+    pub fn new(own: OwnListeners) -> Self {
+        Self {
+            own,
+            ..Self::default()
+        }
+    }
+
+    /// Connects to one of the destination's addresses. The caller bounds it in time.
+    ///
+    /// # Errors
+    /// When none can be had.
+    pub async fn connect(&self, destination: &Destination, port: u16) -> Result<Connected, DialError> {
+        let host = || destination.host.to_string();
+        let found = self.names.addresses(&destination.host).await;
+        let found = found.map_err(|source| DialError::Resolve { host: host(), source })?;
+        let mut targets = Vec::with_capacity(found.len());
+        for &ip in found.iter() {
+            let target = SocketAddr::new(ip, port);
+            self.own.check(target)?;
+            if let Some(source) = self.source_for(ip, &destination.source_ips) {
+                targets.push((target, source));
+            }
+        }
+        if targets.is_empty() {
+            return Err(DialError::NoSourceAddress { host: host() });
+        }
+        first_to_connect(targets).await
+    }
+
+    /// The address to dial from, by turns. Outer none: there is no entry of the family.
+    fn source_for(&self, target: IpAddr, sources: &[IpAddr]) -> Option<Option<IpAddr>> {
+        if sources.is_empty() {
+            return Some(None);
+        }
+        let same_family = || {
+            sources
+                .iter()
+                .filter(|source| source.is_ipv4() == target.is_ipv4())
+        };
+        let count = same_family().count();
+        let turn = self.next_source.fetch_add(1, Ordering::Relaxed);
+        same_family().nth(turn.checked_rem(count)?).copied().map(Some)
+    }
+}
+
+/// Tries the addresses in order; each gets a head start before the next is tried beside it.
+async fn first_to_connect(targets: Vec<(SocketAddr, Option<IpAddr>)>) -> Result<Connected, DialError> {
+    let mut waiting = targets.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut last_error = None;
+    loop {
+        if let Some((target, source)) = waiting.next() {
+            attempts.push(attempt(target, source));
+        }
+        let more = waiting.len() > 0;
+        let head_start = async {
+            match more {
+                true => tokio::time::sleep(NEXT_ATTEMPT_AFTER).await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            attempted = attempts.next() => match attempted {
+                Some(Ok(connected)) => return Ok(connected),
+                Some(Err(error)) => last_error = Some(error),
+                None => {}
+            },
+            () = head_start => {}
+        }
+        if attempts.is_empty()
+            && waiting.len() == 0
+            && let Some(error) = last_error.take()
+        {
+            return Err(error);
+        }
+    }
+}
+
+async fn attempt(address: SocketAddr, source: Option<IpAddr>) -> Result<Connected, DialError> {
+    let connect = async || {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+        socket.set_nodelay(true)?;
+        if let Some(source) = source {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        let start = Instant::now();
+        let tcp = socket.connect(address).await?;
+        Ok(Connected {
+            tcp,
+            round_trip: start.elapsed(),
+        })
+    };
+    connect()
+        .await
+        .map_err(|source| DialError::Connect { address, source })
+}

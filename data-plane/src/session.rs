@@ -1,0 +1,4 @@
+//! The life of a session.
+
+pub mod bridge;
+pub mod control;

@@ -1,0 +1,234 @@
+//! The bridge: bytes between two streams, as they come, both ways, uninterpreted (behaviour §6, promise Q2, Q3).
+//!
+//! What the client sent behind its login goes first. An idle bridge holds no buffer and no timer: `bridge_idle` is a
+//! sweep over all connections, and the timer here exists only while a session drains. It stops for a reason, and
+//! hands both legs to `ending`, which follows the backend's to its own end.
+
+mod buffers;
+mod direction;
+pub mod ending;
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+use self::direction::{Broken, Direction};
+pub use self::ending::Stopped;
+use crate::tls::Stream;
+
+/// The least silence that counts as quiet: a client that thinks pauses longer, one that types does not.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// What the bridge is made of: both legs, signed in, and what was read on either and not yet delivered.
+#[derive(Debug)]
+pub struct Legs {
+    /// The client's connection.
+    pub client: Stream,
+    /// The destination's.
+    pub backend: Stream,
+    /// What the client sent behind its login.
+    pub first_to_backend: Vec<u8>,
+    /// What the backend sent behind its answer.
+    pub first_to_client: Vec<u8>,
+    /// Measured when the backend leg was connected.
+    pub round_trip: Duration,
+}
+
+/// Why a session ended, as logged and counted (behaviour §12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// One side closed, the other followed.
+    Eof,
+    /// `bridge_idle` without a byte.
+    Idle,
+    /// Its account is held.
+    Hold,
+    /// The node drains.
+    Drain,
+    /// An operator's kick.
+    Kick,
+    /// The process stops.
+    Shutdown,
+    /// The client's connection failed.
+    ClientError,
+    /// The backend's connection failed.
+    BackendError,
+}
+
+impl EndReason {
+    /// As in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Eof => "eof",
+            Self::Idle => "idle",
+            Self::Hold => "hold",
+            Self::Drain => "drain",
+            Self::Kick => "kick",
+            Self::Shutdown => "shutdown",
+            Self::ClientError | Self::BackendError => "error",
+        }
+    }
+}
+
+/// What others want of a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Go on.
+    Move,
+    /// Stop at a quiet moment, at `until` anyway (Q3).
+    Quiet {
+        /// `drain_timeout` from when the hold was applied.
+        until: Instant,
+        /// Why.
+        reason: EndReason,
+    },
+    /// Stop now.
+    Stop(EndReason),
+}
+
+/// Whoever may end a bridge, and hears when bytes move.
+pub trait Overseer {
+    /// The wish in force; the task of `cx` is woken when it changes.
+    fn wish(&self, cx: &Context<'_>) -> Wish;
+    /// Bytes moved.
+    fn moved(&self, now: Instant);
+}
+
+/// Which way bytes went last: silence behind a client's bytes is not quiet, the backend may be working on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    ToBackend,
+    ToClient,
+}
+
+/// Moves bytes until there is a reason to stop.
+#[derive(Debug)]
+pub struct Bridge<'a, O> {
+    // None once it failed, and when it has been handed on.
+    client: Option<Stream>,
+    backend: Option<Stream>,
+    to_backend: Direction,
+    to_client: Direction,
+    timer: Option<Pin<Box<Sleep>>>,
+    quiet_after: Duration,
+    moved_at: Instant,
+    last: Last,
+    overseer: &'a O,
+}
+
+impl<'a, O: Overseer> Bridge<'a, O> {
+    /// Nothing has moved yet.
+    pub fn new(legs: Legs, overseer: &'a O) -> Self {
+        let last = if legs.first_to_backend.is_empty() {
+            Last::ToClient
+        } else {
+            Last::ToBackend
+        };
+        Self {
+            client: Some(legs.client),
+            backend: Some(legs.backend),
+            to_backend: Direction::new(legs.first_to_backend),
+            to_client: Direction::new(legs.first_to_client),
+            timer: None,
+            quiet_after: QUIET.max(legs.round_trip * 2),
+            moved_at: Instant::now(),
+            last,
+            overseer,
+        }
+    }
+
+    fn poll_reason(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
+        let wish = self.overseer.wish(cx);
+        if let Wish::Stop(reason) = wish {
+            return Poll::Ready(reason);
+        }
+        match self.poll_move(cx) {
+            Poll::Pending => self.poll_quiet(cx, wish),
+            ready => ready,
+        }
+    }
+
+    /// Moves what can be moved now, both ways.
+    fn poll_move(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
+        let (Some(client), Some(backend)) = (&mut self.client, &mut self.backend) else {
+            return Poll::Ready(EndReason::Eof);
+        };
+        let before = (self.to_backend.moved(), self.to_client.moved());
+        let up = self.to_backend.poll_move(cx, client, backend);
+        let down = self.to_client.poll_move(cx, backend, client);
+        let after = (self.to_backend.moved(), self.to_client.moved());
+        if before != after {
+            self.moved_at = Instant::now();
+            self.overseer.moved(self.moved_at);
+            // Both at once: which was last is not known, so it is not quiet.
+            self.last = if before.0 == after.0 {
+                Last::ToClient
+            } else {
+                Last::ToBackend
+            };
+        }
+        match (up, down) {
+            (Poll::Ready(Err(Broken::Reader)), _) | (_, Poll::Ready(Err(Broken::Writer))) => {
+                self.client = None;
+                Poll::Ready(EndReason::ClientError)
+            }
+            (_, Poll::Ready(Err(Broken::Reader))) => {
+                self.backend = None;
+                Poll::Ready(EndReason::BackendError)
+            }
+            (Poll::Ready(_), Poll::Ready(Ok(()))) => Poll::Ready(EndReason::Eof),
+            // What the backend said before it went is still to be read: its own direction finds its end.
+            (Poll::Ready(Err(Broken::Writer)), Poll::Pending) => {
+                self.to_backend.give_up();
+                Poll::Pending
+            }
+            (_, _) => Poll::Pending,
+        }
+    }
+
+    /// Ready when a drain is wanted and this is the moment. Looks back: whoever has been quiet for long enough ends
+    /// at once.
+    fn poll_quiet(&mut self, cx: &mut Context<'_>, wish: Wish) -> Poll<EndReason> {
+        let Wish::Quiet { until, reason } = wish else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let may_be_quiet =
+            self.last == Last::ToClient && !self.to_client.holds_bytes() && !self.to_backend.holds_bytes();
+        let at = if may_be_quiet {
+            until.min(self.moved_at + self.quiet_after)
+        } else {
+            until
+        };
+        if Instant::now() >= at {
+            return Poll::Ready(reason);
+        }
+        let at = tokio::time::Instant::from_std(at);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(cx).map(|()| reason)
+    }
+}
+
+impl<O: Overseer> Future for Bridge<'_, O> {
+    type Output = Stopped;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Stopped> {
+        let this = &mut *self;
+        this.poll_reason(cx).map(|reason| Stopped {
+            reason,
+            to_backend: this.to_backend.moved(),
+            to_client: this.to_client.moved(),
+            client: this.client.take(),
+            backend: this.backend.take(),
+            rest: std::mem::replace(&mut this.to_client, Direction::new(Vec::new())),
+        })
+    }
+}

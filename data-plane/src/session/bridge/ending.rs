@@ -1,0 +1,86 @@
+//! How both legs of a bridge end (promise Q2, design section 6), and those of a login that gets no bridge.
+//!
+//! Toward the backend: half-close, read and discard until its own end, however long that takes: whoever waits decides
+//! when it is stuck. Toward the client: what is left for it, close_notify, half-close, read and discard for a
+//! moment, close, so that it reads the last line even when it has sent more.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::EndReason;
+use super::direction::Direction;
+use crate::tls::Stream;
+
+/// A client that has not read its last line by then does not read.
+const CLIENT_MAY_TAKE: Duration = Duration::from_secs(2);
+
+/// A bridge that moves nothing any more.
+#[derive(Debug)]
+#[must_use = "both legs are still open"]
+pub struct Stopped {
+    /// Why.
+    pub reason: EndReason,
+    /// Bytes that the client sent, those behind its login included.
+    pub to_backend: u64,
+    /// Bytes that the backend sent.
+    pub to_client: u64,
+    /// None when it failed.
+    pub client: Option<Stream>,
+    /// None when it failed: it is over.
+    pub backend: Option<Stream>,
+    /// Read from the backend, not yet written to the client.
+    pub(super) rest: Direction,
+}
+
+impl Stopped {
+    /// The ends of both legs, to be awaited side by side: neither waits for the other.
+    pub fn into_ends(self) -> (impl Future<Output = ()> + Send, impl Future<Output = ()> + Send) {
+        let Self {
+            client,
+            backend,
+            mut rest,
+            ..
+        } = self;
+        let client_end = async move {
+            if let Some(mut client) = client {
+                let rest_written = poll_fn(|cx| rest.poll_finish_writing(cx, &mut client));
+                let written = tokio::time::timeout(CLIENT_MAY_TAKE, rest_written).await;
+                if let Ok(Ok(())) = written {
+                    end_client(client).await;
+                }
+            }
+        };
+        let backend_end = async move {
+            if let Some(backend) = backend {
+                end_backend(backend).await;
+            }
+        };
+        (client_end, backend_end)
+    }
+}
+
+/// Half-closes a backend leg and reads until the backend's own end. Dropped before that, the leg is reset: linger is
+/// zero since the dial.
+pub async fn end_backend(mut backend: Stream) {
+    if backend.shutdown().await.is_ok() {
+        discard_until_end(&mut backend).await;
+    }
+}
+
+/// Says nothing more to the client: half-closes, lets it read what was said, closes.
+pub async fn end_client(mut client: Stream) {
+    let farewell = async {
+        if client.shutdown().await.is_ok() {
+            discard_until_end(&mut client).await;
+        }
+    };
+    // Too slow or gone: closed all the same.
+    let _ = tokio::time::timeout(CLIENT_MAY_TAKE, farewell).await;
+}
+
+async fn discard_until_end(stream: &mut Stream) {
+    let mut scratch = [0; 1024];
+    while stream.read(&mut scratch).await.is_ok_and(|read| read > 0) {}
+}

@@ -1,0 +1,27 @@
+//! The one module that names the TLS library's streams. Everything else moves bytes through `Stream` and makes one
+//! encrypted with `ServerTls::upgrade` or `ClientTls::upgrade`; both take the dialogue's proof that no byte
+//! of the clear part is left over, so that a STARTTLS injection does not compile.
+//!
+//! `docs/decisions/0004-one-tls-stream-module.md` says why this is one module.
+
+mod certificates;
+mod client;
+mod server;
+mod stream;
+mod verify;
+
+pub use certificates::CertificateError;
+pub use client::{ClientTls, ClientTlsError, PlatformTrust};
+pub use server::{InvalidServerTls, ServerTls};
+pub use stream::{Encryption, Session, Stream};
+
+/// Why a connection was not upgraded.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// The handshake failed: the peer's fault or a setting; the source says which.
+    #[error("the TLS handshake failed")]
+    Handshake(#[source] std::io::Error),
+    /// It is encrypted already: the dialogues never offer TLS twice.
+    #[error("the connection is encrypted already")]
+    AlreadyEncrypted,
+}

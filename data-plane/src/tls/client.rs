@@ -1,0 +1,119 @@
+//! TLS toward backends: one configuration per destination, made once, so that its sessions are resumed.
+//!
+//! TLS 1.2 and up; the platform's trust store and the expected name, unless the destination pins a leaf.
+
+use std::sync::Arc;
+
+use mailswitch_config::DestinationName;
+use mailswitch_config::table::destination::{Destination, Verification};
+use mailswitch_dialogue::{TlsBoundary, TlsEstablished};
+use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls_pki_types::ServerName;
+use rustls_platform_verifier::Verifier;
+use tokio_rustls::TlsConnector;
+
+use super::certificates::{CertificateError, read_chain, read_key};
+use super::verify::{Anything, PinnedLeaf};
+use super::{Stream, UpgradeError};
+
+/// Why no TLS connection to a destination can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientTlsError {
+    /// The destination has no name that its certificate could be checked for.
+    #[error("destination.{0}.tls_server_name is missing")]
+    NoName(DestinationName),
+    /// The client certificate or its key cannot be loaded.
+    #[error("the client certificate cannot be used")]
+    Certificate(#[from] CertificateError),
+    /// The platform's trust store cannot be used.
+    #[error("the system's trusted certificates cannot be loaded; is ca-certificates installed?")]
+    TrustStore(#[source] rustls::Error),
+    /// The library refuses the settings.
+    #[error("these TLS settings cannot be used together")]
+    Refused(#[source] rustls::Error),
+}
+
+/// The system's trust store: loaded once, shared by all destinations.
+#[derive(Debug, Clone)]
+pub struct PlatformTrust {
+    provider: Arc<CryptoProvider>,
+    verifier: Option<Arc<Verifier>>,
+}
+
+impl Default for PlatformTrust {
+    fn default() -> Self {
+        Self {
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            verifier: None,
+        }
+    }
+}
+
+impl PlatformTrust {
+    /// Loads it when the first destination needs it.
+    fn verifier(&mut self) -> Result<Arc<dyn ServerCertVerifier>, ClientTlsError> {
+        let verifier = match &self.verifier {
+            Some(verifier) => Arc::clone(verifier),
+            None => Arc::new(Verifier::new(Arc::clone(&self.provider)).map_err(ClientTlsError::TrustStore)?),
+        };
+        self.verifier = Some(Arc::clone(&verifier));
+        Ok(verifier)
+    }
+}
+
+/// TLS to one destination.
+#[derive(Debug, Clone)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl ClientTls {
+    /// # Errors
+    /// When the destination's settings cannot be used.
+    pub fn new(destination: &Destination, trust: &mut PlatformTrust) -> Result<Self, ClientTlsError> {
+        let name = destination.tls_server_name.clone();
+        let name = name.ok_or_else(|| ClientTlsError::NoName(destination.name.clone()))?;
+        let algorithms = trust.provider.signature_verification_algorithms;
+        let verifier: Arc<dyn ServerCertVerifier> = match &destination.verification {
+            Verification::Platform => trust.verifier()?,
+            Verification::Pinned(pin) => Arc::new(PinnedLeaf {
+                sha256: *pin.as_bytes(),
+                algorithms,
+            }),
+            Verification::None => Arc::new(Anything { algorithms }),
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&trust.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(ClientTlsError::Refused)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let config = match &destination.client_certificate {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder
+                .with_client_auth_cert(read_chain(&identity.cert)?, read_key(&identity.key)?)
+                .map_err(ClientTlsError::Refused)?,
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            name,
+        })
+    }
+
+    /// Handshakes as the client. The boundary proves that nothing that the backend sent in clear is kept.
+    ///
+    /// # Errors
+    /// When the handshake fails: the backend's certificate, its settings, or its silence.
+    pub async fn upgrade(
+        &self,
+        stream: Stream,
+        boundary: TlsBoundary,
+    ) -> Result<(Stream, TlsEstablished), UpgradeError> {
+        let tcp = stream.into_plain().ok_or(UpgradeError::AlreadyEncrypted)?;
+        let connect = TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), tcp);
+        let tls = connect.await.map_err(UpgradeError::Handshake)?;
+        Ok((Stream::client(tls), boundary.established()))
+    }
+}

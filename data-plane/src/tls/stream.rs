@@ -1,0 +1,142 @@
+//! `Stream`: a TCP connection, plain or encrypted, in either role.
+//!
+//! An end without close_notify is an end: mail protocols frame their own messages, and half of all mail clients
+//! leave without one.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Whether bytes on it can be read on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encryption {
+    /// In clear.
+    None,
+    /// TLS.
+    Tls,
+}
+
+/// What was agreed in the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    /// As in "TLSv1_3".
+    pub version: Option<rustls::ProtocolVersion>,
+    /// As in "TLS13_AES_128_GCM_SHA256".
+    pub cipher: Option<rustls::CipherSuite>,
+}
+
+/// One connection. The TLS states live behind a pointer: they are a thousand times larger than a socket, and a
+/// task that owns a `Stream` is to stay small.
+#[derive(Debug)]
+pub struct Stream(Transport);
+
+#[derive(Debug)]
+enum Transport {
+    Plain(TcpStream),
+    Server(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// A connection on which nothing is encrypted yet.
+    #[must_use]
+    pub fn plain(tcp: TcpStream) -> Self {
+        Self(Transport::Plain(tcp))
+    }
+
+    pub(super) fn server(tls: tokio_rustls::server::TlsStream<TcpStream>) -> Self {
+        Self(Transport::Server(Box::new(tls)))
+    }
+
+    pub(super) fn client(tls: tokio_rustls::client::TlsStream<TcpStream>) -> Self {
+        Self(Transport::Client(Box::new(tls)))
+    }
+
+    pub(super) fn into_plain(self) -> Option<TcpStream> {
+        match self.0 {
+            Transport::Plain(tcp) => Some(tcp),
+            Transport::Server(_) | Transport::Client(_) => None,
+        }
+    }
+
+    /// Whether it is encrypted.
+    #[must_use]
+    pub fn encryption(&self) -> Encryption {
+        match self.0 {
+            Transport::Plain(_) => Encryption::None,
+            Transport::Server(_) | Transport::Client(_) => Encryption::Tls,
+        }
+    }
+
+    /// What was agreed, for logs and spans. None in clear.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        let connection: &rustls::CommonState = match &self.0 {
+            Transport::Plain(_) => return None,
+            Transport::Server(tls) => tls.get_ref().1,
+            Transport::Client(tls) => tls.get_ref().1,
+        };
+        Some(Session {
+            version: connection.protocol_version(),
+            cipher: connection.negotiated_cipher_suite().map(|suite| suite.suite()),
+        })
+    }
+
+    /// The socket, for its options and addresses; reading or writing it would break the encryption.
+    #[must_use]
+    pub fn tcp(&self) -> &TcpStream {
+        match &self.0 {
+            Transport::Plain(tcp) => tcp,
+            Transport::Server(tls) => tls.get_ref().0,
+            Transport::Client(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let result = ready!(match &mut self.0 {
+            Transport::Plain(tcp) => return Pin::new(tcp).poll_read(cx, buf),
+            Transport::Server(tls) => Pin::new(tls).poll_read(cx, buf),
+            Transport::Client(tls) => Pin::new(tls).poll_read(cx, buf),
+        });
+        Poll::Ready(match result {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            other => other,
+        })
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.0 {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Transport::Server(tls) => Pin::new(tls).poll_write(cx, buf),
+            Transport::Client(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Transport::Server(tls) => Pin::new(tls).poll_flush(cx),
+            Transport::Client(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    /// Half-close: close_notify where encrypted, then FIN. Reading goes on.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Transport::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Transport::Server(tls) => Pin::new(tls).poll_shutdown(cx),
+            Transport::Client(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
