@@ -1,0 +1,18 @@
+//! The one writer: what routes changes here and nowhere else (style 12).
+//!
+//! A change is a struct that says how it is made (`Change::make`); `Writer::commit` runs it in one transaction, which is
+//! one revision. The path: `context` (who asks, why) -> `mapping`, `account`, `resource`, `node` (what is asked, and
+//! whether it may be) -> `draft` (what it does) -> `writer` (number, digest, commit) -> `log` (how readers follow).
+
+pub mod context;
+pub mod draft;
+pub mod error;
+pub mod log;
+pub mod memory;
+pub mod sessions;
+pub mod writer;
+
+pub use context::{Actor, Context, Mode};
+pub use draft::Draft;
+pub use error::{Error, Refusal, RefusalKind};
+pub use writer::{Change, Committed, Writer};

@@ -1,0 +1,353 @@
+//! Holds in force, the acknowledgements that they got, and the results of commands that ran under them.
+
+use chrono::{DateTime, Utc};
+use mailswitch_proto::id::{HoldId, InstanceId, OperationId};
+use mailswitch_proto::identifier::{self, Key};
+use mailswitch_proto::revision::{Position, Revision};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Error;
+use super::fleet::number;
+
+/// A hold in force (promise Q1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Never used again.
+    pub id: HoldId,
+    /// Whose.
+    pub operation: OperationId,
+    /// At which it was committed.
+    pub revision: Revision,
+    /// Where the account is, and goes back to.
+    pub source: String,
+    /// Where it is to go.
+    pub target: String,
+    /// When it is released, come what may.
+    pub deadline: DateTime<Utc>,
+    /// How long sessions may look for a quiet moment.
+    pub drain_timeout_ms: u64,
+    /// What is held.
+    pub keys: Vec<Key>,
+}
+
+/// A node's word that no session of the held account is left on it (promise Q4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    /// Which hold.
+    pub hold: HoldId,
+    /// Whose word.
+    pub instance: InstanceId,
+    /// Where the node stood when it applied the hold.
+    pub applied: Position,
+}
+
+/// A leg that did not end (promise Q2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuck {
+    /// Which hold.
+    pub hold: HoldId,
+    /// On which process.
+    pub instance: InstanceId,
+    /// Of which node.
+    pub node: String,
+    /// Toward which destination.
+    pub destination: String,
+    /// Which session.
+    pub session: String,
+    /// Its protocol.
+    pub protocol: String,
+}
+
+/// Puts a hold in force.
+///
+/// # Errors
+/// The database's; a unique violation when one of the identifiers is held already.
+pub async fn hold_put(conn: &mut PgConnection, hold: &Hold, identifiers: &[String]) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO holds (id, operation, revision, source, target, deadline, drain_timeout_ms, keys)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(hold.id.uuid())
+    .bind(hold.operation.uuid())
+    .bind(number(hold.revision))
+    .bind(&hold.source)
+    .bind(&hold.target)
+    .bind(hold.deadline)
+    .bind(i64::try_from(hold.drain_timeout_ms).unwrap_or(i64::MAX))
+    .bind(identifier::pack(&hold.keys))
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "INSERT INTO held_identifiers (identifier, key, hold)
+         SELECT i.*, $3 FROM UNNEST($1::text[], $2::bytea[]) AS i",
+    )
+    .bind(identifiers)
+    .bind(hold.keys.iter().map(|key| key.to_bytes()).collect::<Vec<_>>())
+    .bind(hold.id.uuid())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends a hold. Its acknowledgements stay, as the record of what a flip rested on.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_remove(conn: &mut PgConnection, hold: HoldId) -> Result<(), Error> {
+    sqlx::query("DELETE FROM holds WHERE id = $1")
+        .bind(hold.uuid())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// All that are in force.
+///
+/// # Errors
+/// The database's, or a row that cannot be read.
+pub async fn hold_list(conn: &mut PgConnection) -> Result<Vec<Hold>, Error> {
+    let rows: Vec<(Uuid, Uuid, i64, String, String, DateTime<Utc>, i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT id, operation, revision, source, target, deadline, drain_timeout_ms, keys FROM holds ORDER BY revision",
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(
+            |(id, operation, revision, source, target, deadline, drain, keys)| {
+                Ok(Hold {
+                    id: id.into(),
+                    operation: operation.into(),
+                    revision: Revision(revision.unsigned_abs()),
+                    source,
+                    target,
+                    deadline,
+                    drain_timeout_ms: drain.unsigned_abs(),
+                    keys: super::keys("a hold", &keys)?,
+                })
+            },
+        )
+        .collect()
+}
+
+/// The operation and the hold that hold one of these identifiers, with that identifier.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_on_get(
+    conn: &mut PgConnection,
+    identifiers: &[String],
+) -> Result<Option<(OperationId, HoldId, String)>, Error> {
+    let row: Option<(Uuid, Uuid, String)> = sqlx::query_as(
+        "SELECT h.operation, h.id, i.identifier FROM held_identifiers i JOIN holds h ON h.id = i.hold
+         WHERE i.identifier = ANY($1) LIMIT 1",
+    )
+    .bind(identifiers)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|(operation, hold, identifier)| (operation.into(), hold.into(), identifier)))
+}
+
+/// The operation that holds an identifier under a domain entry (`@example.org`), with that identifier.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_under_domain_get(
+    conn: &mut PgConnection,
+    domain_entry: &str,
+) -> Result<Option<(OperationId, String)>, Error> {
+    let row: Option<(Uuid, String)> = sqlx::query_as(
+        "SELECT h.operation, i.identifier FROM held_identifiers i JOIN holds h ON h.id = i.hold
+         WHERE right(i.identifier, length($1)) = $1 LIMIT 1",
+    )
+    .bind(domain_entry)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|(operation, identifier)| (operation.into(), identifier)))
+}
+
+/// Records acknowledgements: of holds in force, of registered processes, applied at or after the hold and on our
+/// chain. What names anything else is ignored (promise Q4). Returns the operations that got one.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_ack_add(conn: &mut PgConnection, acks: &[Ack]) -> Result<Vec<OperationId>, Error> {
+    let rows: Vec<(Uuid,)> = sqlx::query_as(
+        "WITH said AS (SELECT DISTINCT ON (hold, instance) * FROM
+                UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::bytea[]) AS s(hold, instance, revision, digest)),
+            added AS (INSERT INTO hold_acks (hold, instance, applied_revision, applied_digest)
+                SELECT s.hold, s.instance, s.revision, s.digest FROM said s
+                    JOIN holds h ON h.id = s.hold AND s.revision >= h.revision
+                    JOIN nodes n ON n.instance = s.instance
+                    JOIN changes c ON c.revision = s.revision AND c.digest = s.digest
+                ON CONFLICT (hold, instance) DO NOTHING RETURNING hold)
+         SELECT DISTINCT h.operation FROM added a JOIN holds h ON h.id = a.hold",
+    )
+    .bind(acks.iter().map(|ack| ack.hold.uuid()).collect::<Vec<_>>())
+    .bind(acks.iter().map(|ack| ack.instance.uuid()).collect::<Vec<_>>())
+    .bind(acks.iter().map(|ack| number(ack.applied.revision)).collect::<Vec<_>>())
+    .bind(acks.iter().map(|ack| *ack.applied.digest.as_bytes()).collect::<Vec<_>>())
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|(operation,)| operation.into()).collect())
+}
+
+/// Records a leg that did not end, of a hold in force. Returns its operation.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_stuck_add(conn: &mut PgConnection, stuck: &Stuck) -> Result<Option<OperationId>, Error> {
+    let row: Option<(Uuid,)> = sqlx::query_as(
+        "WITH added AS (INSERT INTO hold_stuck (hold, instance, node, destination, session, protocol)
+            SELECT h.id, n.instance, n.name, $3, $4, $5 FROM holds h, nodes n WHERE h.id = $1 AND n.instance = $2
+            ON CONFLICT DO NOTHING)
+         SELECT operation FROM holds WHERE id = $1",
+    )
+    .bind(stuck.hold.uuid())
+    .bind(stuck.instance.uuid())
+    .bind(&stuck.destination)
+    .bind(&stuck.session)
+    .bind(&stuck.protocol)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|(operation,)| operation.into()))
+}
+
+/// The legs of a hold that did not end.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_stuck_list(conn: &mut PgConnection, hold: HoldId) -> Result<Vec<Stuck>, Error> {
+    let rows: Vec<(Uuid, String, String, String, String)> = sqlx::query_as(
+        "SELECT instance, node, destination, session, protocol FROM hold_stuck WHERE hold = $1 ORDER BY at, session",
+    )
+    .bind(hold.uuid())
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(instance, node, destination, session, protocol)| Stuck {
+            hold,
+            instance: instance.into(),
+            node,
+            destination,
+            session,
+            protocol,
+        })
+        .collect())
+}
+
+/// Every registered process, and whether it acknowledged the hold: read inside the flip's transaction (promise F1).
+///
+/// # Errors
+/// The database's.
+pub async fn hold_proof_list(
+    conn: &mut PgConnection,
+    hold: Option<HoldId>,
+) -> Result<Vec<(String, InstanceId, bool)>, Error> {
+    let rows: Vec<(String, Uuid, bool)> = sqlx::query_as(
+        "SELECT n.name, n.instance, a.hold IS NOT NULL FROM nodes n
+         LEFT JOIN hold_acks a ON a.instance = n.instance AND a.hold = $1 ORDER BY n.name, n.registered_revision",
+    )
+    .bind(hold.map(HoldId::uuid))
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(name, instance, quiesced)| (name, instance.into(), quiesced))
+        .collect())
+}
+
+/// How a command under a hold stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookState {
+    /// `copy` or `verify`.
+    pub hook: String,
+    /// How often its runner renewed its lease.
+    pub renewals: u64,
+    /// Its result, when it has one.
+    pub finished: Option<HookResult>,
+    /// Exit status or signal, in words.
+    pub detail: String,
+}
+
+/// What a command came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookResult {
+    /// It went well.
+    Passed,
+    /// It did not.
+    Failed,
+}
+
+/// Counts a renewal, for a hold in force. False: that hold is over.
+///
+/// # Errors
+/// The database's.
+pub async fn hook_renew(conn: &mut PgConnection, hold: HoldId, hook: &str) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "INSERT INTO hooks (hold, hook, renewals) SELECT id, $2, 1 FROM holds WHERE id = $1
+         ON CONFLICT (hold, hook) DO UPDATE SET renewals = hooks.renewals + 1",
+    )
+    .bind(hold.uuid())
+    .bind(hook)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Records a result, once, for a hold in force. False: that hold is over, or it has a result.
+///
+/// # Errors
+/// The database's.
+pub async fn hook_finish(
+    conn: &mut PgConnection,
+    hold: HoldId,
+    hook: &str,
+    result: HookResult,
+    detail: &str,
+) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "INSERT INTO hooks (hold, hook, finished, detail) SELECT id, $2, $3, $4 FROM holds WHERE id = $1
+         ON CONFLICT (hold, hook) DO UPDATE SET finished = excluded.finished, detail = excluded.detail
+            WHERE hooks.finished IS NULL",
+    )
+    .bind(hold.uuid())
+    .bind(hook)
+    .bind(match result {
+        HookResult::Passed => "passed",
+        HookResult::Failed => "failed",
+    })
+    .bind(detail)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// How the commands under a hold stand.
+///
+/// # Errors
+/// The database's, or a row that cannot be read.
+pub async fn hook_list(conn: &mut PgConnection, hold: HoldId) -> Result<Vec<HookState>, Error> {
+    let rows: Vec<(String, i64, Option<String>, String)> =
+        sqlx::query_as("SELECT hook, renewals, finished, detail FROM hooks WHERE hold = $1")
+            .bind(hold.uuid())
+            .fetch_all(conn)
+            .await?;
+    rows.into_iter()
+        .map(|(hook, renewals, finished, detail)| {
+            let finished = match finished.as_deref() {
+                None => None,
+                Some("passed") => Some(HookResult::Passed),
+                Some("failed") => Some(HookResult::Failed),
+                Some(other) => return Err(Error::corrupt("the result of a command", other)),
+            };
+            Ok(HookState {
+                hook,
+                renewals: renewals.unsigned_abs(),
+                finished,
+                detail,
+            })
+        })
+        .collect()
+}
