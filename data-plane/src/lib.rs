@@ -2,5 +2,9 @@
 
 pub mod backend;
 pub mod listen;
+pub mod report;
+pub mod route;
 pub mod session;
+pub mod sessions;
+pub mod table;
 pub mod tls;

@@ -1,4 +1,5 @@
 //! The life of a session.
 
+pub mod admit;
 pub mod bridge;
 pub mod control;

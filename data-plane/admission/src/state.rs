@@ -1,0 +1,68 @@
+//! Where a login stands. A value, not an object: `step` consumes one and returns the next.
+
+/// A login's state. `D` names a destination and is compared, never interpreted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct State<D> {
+    /// The stage.
+    pub stage: Stage<D>,
+    /// How often it may still go back to resolve.
+    pub tries_left: u8,
+}
+
+/// The stages, in the order of A1.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Stage<D> {
+    /// Registered under every identifier; a look is due. No leg.
+    Registered,
+    /// Its account is held. No leg, so it does not count for the hold (Q4).
+    Waiting,
+    /// The leg is being connected, secured, greeted, and told who the client is.
+    Dialling {
+        /// Where to.
+        to: D,
+    },
+    /// The handshake is done; the check before credentials is due.
+    Ready {
+        /// Where to.
+        to: D,
+    },
+    /// Credentials have left.
+    Authenticating {
+        /// Where to.
+        to: D,
+    },
+    /// The backend said OK, the client does not know; the check before telling it is due.
+    Accepted {
+        /// Where to.
+        to: D,
+    },
+    /// The client knows. Bytes move.
+    Bridged {
+        /// Where to.
+        to: D,
+    },
+    /// The leg was half-closed and is read until the backend's own end.
+    Ending {
+        /// What follows.
+        then: Then,
+    },
+    /// Unregistered.
+    Ended,
+}
+
+impl<D> Stage<D> {
+    /// Whether a backend leg exists, or is being made.
+    #[must_use]
+    pub fn has_leg(&self) -> bool {
+        !matches!(self, Self::Registered | Self::Waiting | Self::Ended)
+    }
+}
+
+/// What follows the end of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Then {
+    /// Resolve again: the client has heard nothing yet.
+    LookAgain,
+    /// Leave: the client has its answer, or is gone.
+    Unregister,
+}

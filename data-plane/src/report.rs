@@ -1,0 +1,166 @@
+//! What a node counts for the fleet's sight: logins by outcome, active sessions, how long logins waited, breakers.
+//!
+//! Counters are cumulative since the start of the process, gauges are of now, and nothing here is chosen by a client.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mailswitch_config::{DestinationName, Protocol};
+use mailswitch_proto::fleet::v1 as wire;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+/// How a login ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LoginOutcome {
+    /// The backend let the client in.
+    Accepted,
+    /// The backend did not.
+    Refused,
+    /// The protocol's temporary failure.
+    TemporaryFailure,
+    /// The client went before there was an answer.
+    ClientGone,
+}
+
+impl LoginOutcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::TemporaryFailure => "temporary_failure",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// Waits of up to 2^19 ms, nearly nine minutes; the last bucket takes the rest.
+const BUCKETS: usize = 20;
+
+/// The counters.
+#[derive(Debug)]
+pub struct Report {
+    logins: Mutex<BTreeMap<(String, Protocol, LoginOutcome), u64>>,
+    active: Mutex<BTreeMap<(DestinationName, Protocol), u64>>,
+    waits: [AtomicU64; BUCKETS],
+    waited_max_millis: AtomicU64,
+    waited_sum_millis: AtomicU64,
+    breakers: Mutex<BTreeMap<(String, String), wire::Breaker>>,
+    breaker_changes: mpsc::UnboundedSender<wire::Breaker>,
+}
+
+impl Report {
+    /// No counts yet. The receiver gets each breaker that opens or closes; it belongs to the feed.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<wire::Breaker>) {
+        let (breaker_changes, changes) = mpsc::unbounded_channel();
+        let report = Self {
+            logins: Mutex::default(),
+            active: Mutex::default(),
+            waits: std::array::from_fn(|_| AtomicU64::new(0)),
+            waited_max_millis: AtomicU64::new(0),
+            waited_sum_millis: AtomicU64::new(0),
+            breakers: Mutex::default(),
+            breaker_changes,
+        };
+        (report, changes)
+    }
+
+    /// A login ended. `destination`: none where none was resolved.
+    pub fn login(&self, destination: Option<&DestinationName>, protocol: Protocol, outcome: LoginOutcome) {
+        let destination = destination.map_or_else(String::new, |name| name.as_str().to_owned());
+        *self
+            .logins
+            .lock()
+            .entry((destination, protocol, outcome))
+            .or_default() += 1;
+    }
+
+    /// A session is bridged.
+    pub fn opened(&self, destination: &DestinationName, protocol: Protocol) {
+        *self
+            .active
+            .lock()
+            .entry((destination.clone(), protocol))
+            .or_default() += 1;
+    }
+
+    /// A bridged session ended.
+    pub fn closed(&self, destination: &DestinationName, protocol: Protocol) {
+        if let Some(active) = self.active.lock().get_mut(&(destination.clone(), protocol)) {
+            *active = active.saturating_sub(1);
+        }
+    }
+
+    /// A login waited on a hold this long.
+    pub fn waited(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let bucket = (0..BUCKETS - 1)
+            .find(|bucket| millis <= 1 << bucket)
+            .unwrap_or(BUCKETS - 1);
+        self.waits[bucket].fetch_add(1, Ordering::Relaxed);
+        self.waited_max_millis.fetch_max(millis, Ordering::Relaxed);
+        self.waited_sum_millis.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    /// What a breaker says now. `changed`: it opened or closed, which is told at once.
+    pub fn breaker(&self, breaker: wire::Breaker, changed: BreakerNews) {
+        let key = (breaker.destination.clone(), breaker.protocol.clone());
+        self.breakers.lock().insert(key, breaker.clone());
+        if changed == BreakerNews::OpenedOrClosed {
+            // The receiver is gone only when the process ends, or in a node without a control plane.
+            let _ = self.breaker_changes.send(breaker);
+        }
+    }
+
+    /// All counts, for the feed. `waiting`: logins that wait on a hold now.
+    #[must_use]
+    pub fn message(&self, waiting: usize) -> wire::Report {
+        let buckets: Vec<u64> = self
+            .waits
+            .iter()
+            .map(|bucket| bucket.load(Ordering::Relaxed))
+            .collect();
+        wire::Report {
+            active: self
+                .active
+                .lock()
+                .iter()
+                .map(|((destination, protocol), sessions)| wire::ActiveSessions {
+                    destination: destination.as_str().to_owned(),
+                    protocol: protocol.to_string(),
+                    sessions: *sessions,
+                })
+                .collect(),
+            logins: self
+                .logins
+                .lock()
+                .iter()
+                .map(|((destination, protocol, outcome), count)| wire::Logins {
+                    destination: destination.clone(),
+                    protocol: protocol.to_string(),
+                    outcome: outcome.as_str().to_owned(),
+                    count: *count,
+                })
+                .collect(),
+            hold_waits: Some(wire::WaitTimes {
+                count: buckets.iter().sum(),
+                buckets,
+                max_millis: self.waited_max_millis.load(Ordering::Relaxed),
+                sum_millis: self.waited_sum_millis.load(Ordering::Relaxed),
+            }),
+            waiting: waiting as u64,
+            breakers: self.breakers.lock().values().cloned().collect(),
+        }
+    }
+}
+
+/// Whether a breaker's state is news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerNews {
+    /// Only its counts moved.
+    CountsOnly,
+    /// It opened or closed.
+    OpenedOrClosed,
+}

@@ -1,0 +1,57 @@
+//! What resolving a login gives: the destination, and the rule that chose it.
+
+use mailswitch_config::DestinationName;
+
+/// Where a login goes now, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The destination's name. Its endpoints are configuration: look them up when dialling.
+    pub destination: DestinationName,
+    /// What chose it.
+    pub rule: Rule,
+}
+
+/// What chose a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// A mapping of the identifier's own.
+    Mapping,
+    /// The mapping of its domain.
+    Domain,
+    /// The default destination.
+    Default,
+}
+
+/// The answer to one look at the mapping, made for all identifiers of a session at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// Admissible, there.
+    Route(Route),
+    /// One of its identifiers is held: the login waits.
+    Held,
+    /// The temporary failure, and why.
+    Refused(Refusal),
+}
+
+/// Why a login has no destination. Never a reason to choose one (promise A4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No table yet: no state file, a corrupt one, or none of this fleet (promise N5).
+    #[error("this node has not synced with the control plane yet")]
+    NotSynced,
+    /// Registered anew, and not yet at that revision (promise N4).
+    #[error("this node was registered anew and has not reached its registration yet")]
+    NotRegistered,
+    /// An operator drains the node.
+    #[error("this node is drained")]
+    Draining,
+    /// `[routing] unidentified = "refuse"`.
+    #[error("the login carries no identifier, and [routing] unidentified is \"refuse\"")]
+    Unidentified,
+    /// `[routing] unknown = "refuse"`.
+    #[error("no mapping names this identifier or its domain, and [routing] unknown is \"refuse\"")]
+    Unknown,
+    /// Nothing says where the rest goes.
+    #[error("[routing] default_destination is not set")]
+    NoDefault,
+}

@@ -1,0 +1,461 @@
+//! Admission: drives `mailswitch_admission::step` for one login, from registration to the bridge (promise A1 to A6).
+//!
+//! The steps decide; this file only asks the registry, the clock and the protocol's path, and reports back what
+//! happened. What belongs to a protocol (how to dial, how to replay credentials) is behind `Backend`. Nothing is
+//! written to the client here: the caller relays the outcome, which is always exactly one.
+
+use std::pin::{Pin, pin};
+use std::time::Instant;
+
+use mailswitch_admission::{self as admission, Action, Answer, Cause, Event, Stage, State, Then, View};
+use mailswitch_config::DestinationName;
+
+use crate::report::LoginOutcome;
+use crate::route::{Look, Refusal, Route};
+use crate::sessions::{End, LEG_END_TIMEOUT, LegIsOver, Order, Phase, Registered, Woken};
+
+/// What admission needs of a protocol's path to its backends.
+pub trait Backend: Send {
+    /// A connection to a backend.
+    type Leg: Send + 'static;
+    /// What the backend answered the credentials, for the client.
+    type Reply: Send;
+    /// Why a leg could not be made, or gave no usable answer.
+    type Failure: Send;
+
+    /// Makes a leg up to the point where credentials could be sent: connect, secure, greet, forward the client's
+    /// identity. Retries and breaker are inside. Dropping the future gives the dial up and resets its connection.
+    fn dial(&mut self, route: &Route) -> impl Future<Output = Result<Self::Leg, Self::Failure>> + Send;
+
+    /// Replays the client's credentials. May be called again, on another leg: the client has heard nothing, and must
+    /// not hear anything here. Dropping the future leaves the leg to be ended.
+    fn authenticate(
+        &mut self,
+        leg: &mut Self::Leg,
+    ) -> impl Future<Output = Authenticated<Self::Reply, Self::Failure>> + Send;
+
+    /// Half-closes a leg and reads until the backend's own end (Q2), discarding. Dropping the future resets the leg.
+    fn end(leg: Self::Leg) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// What the backend made of the credentials.
+#[derive(Debug)]
+pub enum Authenticated<R, F> {
+    /// It let the client in; its answer is to be relayed.
+    Accepted(R),
+    /// It did not; its answer is to be relayed.
+    Refused(R),
+    /// It fell silent, closed, or sent what is no answer.
+    Unusable(F),
+}
+
+/// How a login ended.
+#[derive(Debug)]
+#[must_use = "a refused login never gets a bridge, and every client gets an answer"]
+pub enum Outcome<L, R, F> {
+    /// Tell the client, then bridge.
+    Admitted(Admitted<L, R>),
+    /// Relay the backend's refusal and close.
+    Refused(R),
+    /// The protocol's temporary failure, then close.
+    TemporaryFailure(TemporaryFailure<F>),
+    /// Nobody is there to be told.
+    ClientGone,
+}
+
+/// A login that may be told OK and bridged, now.
+#[derive(Debug)]
+pub struct Admitted<L, R> {
+    /// To the backend.
+    pub leg: L,
+    /// The backend's OK.
+    pub reply: R,
+    /// Where it went and why.
+    pub route: Route,
+    /// The registration: it goes with the leg to the leg's end.
+    pub guard: Guard,
+}
+
+/// Why a login failed for the time being. Never an authentication failure.
+#[derive(Debug, thiserror::Error)]
+pub enum TemporaryFailure<F> {
+    /// Its account was held for longer than a login waits, or too many wait already.
+    #[error("the account is held")]
+    Held,
+    /// It has no destination.
+    #[error(transparent)]
+    NoDestination(Refusal),
+    /// The backend was not reached, or gave no usable answer.
+    #[error("the backend is unavailable")]
+    Backend(F),
+    /// It was told to end.
+    #[error("the login was ended by an operator or by the node's shutdown")]
+    Cancelled,
+    /// Its mapping changed again and again.
+    #[error("the mapping changed too often during the login")]
+    Unsettled,
+    /// A leg that had to be given up did not end.
+    #[error("the backend does not close a connection that was given up")]
+    Stuck,
+}
+
+/// The registration of a bridged session.
+#[derive(Debug)]
+pub struct Guard {
+    registered: Registered,
+    state: State<DestinationName>,
+    _open: Open,
+}
+
+impl Guard {
+    /// The registration, to ask for orders.
+    #[must_use]
+    pub fn registered(&self) -> &Registered {
+        &self.registered
+    }
+
+    /// Follows the leg to its end and leaves the registry (Q2). `ends` as `Backend::end`.
+    pub async fn end_leg(self, ends: impl Future<Output = ()>) -> End {
+        let over = self.registered.until_leg_is_over(ends).await;
+        let how = over.how();
+        let (state, actions) = admission::step(self.state, Event::LegOver);
+        debug_assert_eq!(state.stage, Stage::Ended);
+        if actions.into_iter().any(|action| action == Action::Unregister) {
+            self.registered.unregister(over);
+        }
+        how
+    }
+}
+
+/// Counts a bridged session as active until it is dropped.
+#[derive(Debug)]
+struct Open {
+    report: std::sync::Arc<crate::report::Report>,
+    destination: DestinationName,
+    protocol: mailswitch_config::Protocol,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.report.closed(&self.destination, self.protocol);
+    }
+}
+
+/// Takes a registered login to its outcome. `client_gone` ends when the client hangs up; it must keep what the client
+/// sends meanwhile.
+pub async fn admit<B: Backend>(
+    registered: Registered,
+    backend: &mut B,
+    client_gone: impl Future<Output = ()> + Send,
+) -> Outcome<B::Leg, B::Reply, B::Failure> {
+    let report = registered.sessions().report().clone();
+    let protocol = registered.about().protocol;
+    let login = Login {
+        registered,
+        backend,
+        leg: None,
+        ending: None,
+        route: None,
+        reply: None,
+        failure: None,
+        refusal: None,
+        held_since: None,
+    };
+    let (outcome, destination) = login.run(pin!(client_gone)).await;
+    let counted = match &outcome {
+        Outcome::Admitted(_) => LoginOutcome::Accepted,
+        Outcome::Refused(_) => LoginOutcome::Refused,
+        Outcome::TemporaryFailure(_) => LoginOutcome::TemporaryFailure,
+        Outcome::ClientGone => LoginOutcome::ClientGone,
+    };
+    report.login(destination.as_ref(), protocol, counted);
+    outcome
+}
+
+type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Of<B> = Outcome<<B as Backend>::Leg, <B as Backend>::Reply, <B as Backend>::Failure>;
+
+/// One login on its way. The stage is in the state; here is what goes with it.
+struct Login<'a, B: Backend> {
+    registered: Registered,
+    backend: &'a mut B,
+    leg: Option<B::Leg>,
+    ending: Option<Ending>,
+    route: Option<Route>,
+    reply: Option<B::Reply>,
+    failure: Option<B::Failure>,
+    refusal: Option<Refusal>,
+    held_since: Option<Instant>,
+}
+
+impl<B: Backend> Login<'_, B> {
+    async fn run(
+        mut self,
+        mut client_gone: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> (Of<B>, Option<DestinationName>) {
+        let (mut state, _look) = admission::start();
+        let mut outcome = None;
+        loop {
+            let event = self.next_event(&state.stage, client_gone.as_mut()).await;
+            let nobody_left = event == Event::ClientGone;
+            let (next, actions) = admission::step(state, event);
+            state = next;
+            self.enter(&state.stage);
+            let mut admitted = false;
+            for action in actions {
+                match action {
+                    // `next_event` does what the stage asks for; `enter` has noted it.
+                    Action::Look
+                    | Action::Wait
+                    | Action::Dial(_)
+                    | Action::SendCredentials
+                    | Action::EndWhenQuiet => {}
+                    Action::DropLeg => self.drop_leg(),
+                    Action::ReportStuck => self.registered.report_stuck(),
+                    Action::TellClient => admitted = true,
+                    Action::RelayRefusal => outcome = self.reply.take().map(Outcome::Refused),
+                    Action::TemporaryFailure(cause) => {
+                        outcome = Some(Outcome::TemporaryFailure(self.temporary_failure(cause)));
+                    }
+                    Action::Bridge | Action::Unregister => {}
+                }
+            }
+            if nobody_left {
+                outcome = Some(Outcome::ClientGone);
+            }
+            if admitted {
+                return self.admitted(state);
+            }
+            if let Some(outcome) = outcome.take() {
+                return self.leave(outcome, state);
+            }
+        }
+    }
+
+    /// Does what the stage waits for, and says what happened first. Orders come before anything else: nothing that
+    /// was ready at the same time passes them.
+    async fn next_event(
+        &mut self,
+        stage: &Stage<DestinationName>,
+        client_gone: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Event<DestinationName> {
+        let registered = &self.registered;
+        match stage {
+            Stage::Registered => match forced(registered.order()) {
+                Some(event) => event,
+                None => Event::Looked(self.view(true)),
+            },
+            Stage::Ready { .. } | Stage::Accepted { .. } => match recalled(registered.order()) {
+                Some(event) => event,
+                None => Event::Looked(self.view(false)),
+            },
+            Stage::Waiting => {
+                let since = *self.held_since.get_or_insert_with(Instant::now);
+                let until = since + registered.sessions().policy().hold_login_timeout;
+                tokio::select! {
+                    biased;
+                    event = told(registered, forced) => event,
+                    () = client_gone => Event::ClientGone,
+                    woken = registered.wait(until.into()) => match woken {
+                        Woken::LookAgain => Event::HoldEnded,
+                        Woken::TooLong | Woken::NoRoom => Event::WaitedTooLong,
+                    },
+                }
+            }
+            Stage::Dialling { .. } => {
+                let Some(route) = &self.route else {
+                    return Event::DialFailed;
+                };
+                tokio::select! {
+                    biased;
+                    event = told(registered, recalled) => event,
+                    () = client_gone => Event::ClientGone,
+                    dialled = self.backend.dial(route) => match dialled {
+                        Ok(leg) => {
+                            self.leg = Some(leg);
+                            Event::Dialled
+                        }
+                        Err(failure) => {
+                            self.failure = Some(failure);
+                            Event::DialFailed
+                        }
+                    },
+                }
+            }
+            Stage::Authenticating { .. } => {
+                let Some(leg) = &mut self.leg else {
+                    return Event::BackendAnswered(Answer::Unusable);
+                };
+                tokio::select! {
+                    biased;
+                    event = told(registered, recalled) => event,
+                    () = client_gone => Event::ClientGone,
+                    answer = self.backend.authenticate(leg) => Event::BackendAnswered(match answer {
+                        Authenticated::Accepted(reply) => {
+                            self.reply = Some(reply);
+                            Answer::Accepted
+                        }
+                        Authenticated::Refused(reply) => {
+                            self.reply = Some(reply);
+                            Answer::Refused
+                        }
+                        Authenticated::Unusable(failure) => {
+                            self.failure = Some(failure);
+                            Answer::Unusable
+                        }
+                    }),
+                }
+            }
+            Stage::Ending {
+                then: Then::LookAgain,
+            } => {
+                let Some(ending) = &mut self.ending else {
+                    return Event::LegOver;
+                };
+                tokio::select! {
+                    biased;
+                    event = told(registered, forced) => event,
+                    () = client_gone => Event::ClientGone,
+                    () = ending => {
+                        self.ending = None;
+                        Event::LegOver
+                    }
+                    () = tokio::time::sleep(LEG_END_TIMEOUT) => Event::LegStuck,
+                }
+            }
+            // `run` has returned before.
+            Stage::Ending {
+                then: Then::Unregister,
+            }
+            | Stage::Bridged { .. }
+            | Stage::Ended => Event::LegOver,
+        }
+    }
+
+    fn view(&mut self, first: bool) -> View<DestinationName> {
+        let look = if first {
+            self.registered.look()
+        } else {
+            self.registered.check()
+        };
+        match look {
+            Look::Route(route) => {
+                let destination = route.destination.clone();
+                if first {
+                    self.route = Some(route);
+                }
+                View::Route(destination)
+            }
+            Look::Held => View::Held,
+            Look::Refused(refusal) => {
+                self.refusal = Some(refusal);
+                View::Refused
+            }
+        }
+    }
+
+    fn enter(&mut self, stage: &Stage<DestinationName>) {
+        let (phase, destination) = match stage {
+            Stage::Dialling { to } | Stage::Ready { to } => (Phase::Dialling, Some(to)),
+            Stage::Authenticating { to } | Stage::Accepted { to } => (Phase::Authenticating, Some(to)),
+            Stage::Bridged { to } => (Phase::Bridged, Some(to)),
+            Stage::Ending { .. } => (Phase::Ending, None),
+            // The registry notes these itself, at the moment that matters.
+            Stage::Registered | Stage::Waiting | Stage::Ended => (Phase::Registered, None),
+        };
+        if stage.has_leg() {
+            self.registered.enters(phase, destination);
+        }
+        if !matches!(stage, Stage::Registered | Stage::Waiting)
+            && let Some(since) = self.held_since.take()
+        {
+            self.registered.sessions().report().waited(since.elapsed());
+        }
+    }
+
+    /// A dial under way was given up when its future was dropped, before credentials: there is nothing to follow.
+    fn drop_leg(&mut self) {
+        self.reply = None;
+        self.ending = self.leg.take().map(|leg| Box::pin(B::end(leg)) as Ending);
+    }
+
+    fn temporary_failure(&mut self, cause: Cause) -> TemporaryFailure<B::Failure> {
+        match (cause, self.failure.take(), self.refusal.take()) {
+            (Cause::Backend, Some(failure), _) => TemporaryFailure::Backend(failure),
+            (Cause::Refused, _, Some(refusal)) => TemporaryFailure::NoDestination(refusal),
+            (Cause::Held, ..) => TemporaryFailure::Held,
+            (Cause::Cancelled, ..) => TemporaryFailure::Cancelled,
+            (Cause::Stuck, ..) => TemporaryFailure::Stuck,
+            (Cause::Unsettled | Cause::Backend | Cause::Refused, ..) => TemporaryFailure::Unsettled,
+        }
+    }
+
+    fn admitted(self, state: State<DestinationName>) -> (Of<B>, Option<DestinationName>) {
+        let (Some(leg), Some(reply), Some(route)) = (self.leg, self.reply, self.route) else {
+            // The steps tell the client only after all three: dropping the registration blocks its account.
+            return (Outcome::TemporaryFailure(TemporaryFailure::Unsettled), None);
+        };
+        let open = Open {
+            report: self.registered.sessions().report().clone(),
+            destination: route.destination.clone(),
+            protocol: self.registered.about().protocol,
+        };
+        open.report.opened(&open.destination, open.protocol);
+        let destination = Some(route.destination.clone());
+        let admitted = Admitted {
+            leg,
+            reply,
+            route,
+            guard: Guard {
+                registered: self.registered,
+                state,
+                _open: open,
+            },
+        };
+        (Outcome::Admitted(admitted), destination)
+    }
+
+    /// The client has its answer, or is gone. A leg is followed to its end by a task of its own, and the session stays
+    /// registered until then.
+    fn leave(self, outcome: Of<B>, state: State<DestinationName>) -> (Of<B>, Option<DestinationName>) {
+        let destination = self.route.map(|route| route.destination);
+        let registered = self.registered;
+        match (state.stage, self.ending) {
+            (Stage::Ending { .. }, Some(ending)) => {
+                tokio::spawn(async move {
+                    let over = registered.until_leg_is_over(ending).await;
+                    registered.unregister(over);
+                });
+            }
+            _ => registered.unregister(LegIsOver::never_stood()),
+        }
+        (outcome, destination)
+    }
+}
+
+/// Before the bridge, an order to end means: a hold or a drained node recalls the login, anything else cancels it.
+fn recalled(order: Order) -> Option<Event<DestinationName>> {
+    match order {
+        Order::Stay => None,
+        Order::Drain { .. } => Some(Event::Recalled),
+        Order::Kick | Order::Shutdown | Order::Reset => Some(Event::Cancelled),
+    }
+}
+
+/// Without a leg there is nothing to recall: the next look shows the hold.
+fn forced(order: Order) -> Option<Event<DestinationName>> {
+    recalled(order).filter(|event| *event == Event::Cancelled)
+}
+
+async fn told(
+    registered: &Registered,
+    means: fn(Order) -> Option<Event<DestinationName>>,
+) -> Event<DestinationName> {
+    let mut order = registered.order();
+    loop {
+        if let Some(event) = means(order) {
+            return event;
+        }
+        order = registered.order_other_than(order).await;
+    }
+}

@@ -1,0 +1,260 @@
+//! The sessions of this node: who is registered for whom, what is held, and what has quiesced (promise A2, A5, Q2 to Q4).
+//!
+//! The order that everything rests on: a session *registers, then looks* at the table; a change *writes the table,
+//! then collects* the sessions. Whatever the interleaving, one of the two sees the other. So a hold finds every
+//! session that could have looked before it, and no later look passes while it is in force.
+//!
+//! Nothing here waits for the network, and nothing here decides where an account belongs.
+
+mod about;
+mod changes;
+mod entry;
+mod hold;
+mod leg;
+mod list;
+mod order;
+mod registered;
+mod shards;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mailswitch_config::DestinationName;
+use mailswitch_proto::id::HoldId;
+use mailswitch_proto::identifier::{HashKey, Identifier};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, mpsc};
+
+pub use about::{About, ActingFor, SessionId};
+pub use changes::Applied;
+pub use entry::Phase;
+pub use leg::{End, LegIsOver};
+pub use list::{Listed, Listing, Quiesced, Which};
+pub use order::{DrainCause, Order};
+pub use registered::{LEG_END_TIMEOUT, Registered, Woken};
+
+use crate::report::Report;
+use crate::route::{Look, Refusal};
+use crate::table::Table;
+use entry::{Entry, Filed};
+use shards::Shards;
+
+/// How logins wait on a hold (A5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitPolicy {
+    /// One login's wait: `[cutover] hold_login_timeout`.
+    pub hold_login_timeout: Duration,
+    /// How many may wait for one identifier: a client that opens connections without end must not fill the node.
+    pub per_identifier: usize,
+    /// How many may wait on this node.
+    pub per_node: usize,
+}
+
+impl Default for WaitPolicy {
+    fn default() -> Self {
+        Self {
+            hold_login_timeout: Duration::from_secs(15),
+            per_identifier: 64,
+            per_node: 8192,
+        }
+    }
+}
+
+/// A leg that did not end within its time (Q2).
+#[derive(Debug, Clone)]
+pub struct Stuck {
+    /// The holds that wait for it.
+    pub holds: Vec<HoldId>,
+    /// Where it goes.
+    pub destination: Option<DestinationName>,
+    /// Whose it is.
+    pub about: About,
+    /// When it was found stuck.
+    pub since: Instant,
+}
+
+/// All sessions of this node, and the table that they look at.
+#[derive(Debug)]
+pub struct Sessions {
+    table: RwLock<Table>,
+    shards: Shards,
+    /// The key under which sessions are filed: the table's. Held for reading while a session is filed or removed, so
+    /// that a new key files every session anew.
+    filing: RwLock<HashKey>,
+    holds: Mutex<changes::Holds>,
+    /// One change at a time: the table, then the sessions.
+    changing: Mutex<()>,
+    policy: RwLock<WaitPolicy>,
+    draining: AtomicBool,
+    serial: AtomicU64,
+    waiting: AtomicUsize,
+    /// Woken when a hold may have quiesced.
+    quiesced: Arc<Notify>,
+    stuck: mpsc::UnboundedSender<Stuck>,
+    report: Arc<Report>,
+}
+
+impl Sessions {
+    /// A node's sessions: none yet. The receiver gets the legs that are stuck; it belongs to the feed.
+    #[must_use]
+    pub fn new(
+        table: Table,
+        policy: WaitPolicy,
+        report: Arc<Report>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Stuck>) {
+        let (stuck, stuck_legs) = mpsc::unbounded_channel();
+        let filing = RwLock::new(table.hash_key());
+        let sessions = Self {
+            shards: Shards::new(),
+            filing,
+            holds: Mutex::default(),
+            changing: Mutex::default(),
+            policy: RwLock::new(policy),
+            draining: AtomicBool::new(false),
+            serial: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
+            quiesced: Arc::default(),
+            stuck,
+            report,
+            table: RwLock::new(table),
+        };
+        sessions.adopt_holds();
+        (Arc::new(sessions), stuck_legs)
+    }
+
+    /// Registers a session under every identifier that it acts for. The first thing that happens once a login is read,
+    /// before any look (A2).
+    #[must_use]
+    pub fn register(self: &Arc<Self>, acting_for: ActingFor, about: About) -> Registered {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let filing = self.filing.read();
+        let filed = filed(&acting_for, *filing);
+        let entry = Arc::new(Entry::new(serial, about, acting_for, filed.clone()));
+        self.shards.insert(&entry, &filed);
+        drop(filing);
+        Registered::new(self.clone(), entry)
+    }
+
+    /// How logins wait from now on.
+    pub fn set_policy(&self, policy: WaitPolicy) {
+        *self.policy.write() = policy;
+    }
+
+    /// How logins wait.
+    #[must_use]
+    pub fn policy(&self) -> WaitPolicy {
+        *self.policy.read()
+    }
+
+    /// How many logins wait on a hold now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// What sessions count themselves in.
+    #[must_use]
+    pub fn report(&self) -> &Arc<Report> {
+        &self.report
+    }
+
+    /// Reads the table.
+    pub fn with_table<T>(&self, read: impl FnOnce(&Table) -> T) -> T {
+        read(&self.table.read())
+    }
+
+    /// Admits nobody and ends everybody at a quiet moment, at `deadline` at the latest.
+    pub fn drain(&self, deadline: Instant) {
+        self.draining.store(true, Ordering::SeqCst);
+        let order = Order::Drain {
+            cause: DrainCause::Node,
+            deadline,
+        };
+        self.shards.all().iter().for_each(|entry| entry.force(order));
+    }
+
+    /// Takes a drain of the node back.
+    pub fn resume(&self) {
+        self.draining.store(false, Ordering::SeqCst);
+        self.shards.all().iter().for_each(|entry| entry.resume());
+    }
+
+    /// The node is drained.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// The process goes away: everybody ends.
+    pub fn shut_down(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.shards
+            .all()
+            .iter()
+            .for_each(|entry| entry.force(Order::Shutdown));
+    }
+
+    /// What a look shows now.
+    pub(crate) fn look(&self, acting_for: &ActingFor) -> Look {
+        if self.draining.load(Ordering::SeqCst) {
+            return Look::Refused(Refusal::Draining);
+        }
+        self.table.read().look(acting_for)
+    }
+
+    fn place_to_wait(&self, entry: &Entry) -> Option<Place<'_>> {
+        let policy = self.policy();
+        // The identifier that routes it stands for the account. Nobody waits without one: nothing holds it.
+        let key = *entry.filed().keys.first()?;
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= policy.per_node {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        if !self.shards.start_waiting(key, policy.per_identifier) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Place { sessions: self, key })
+    }
+
+    fn stuck(&self, stuck: Stuck) {
+        // The receiver is gone only when the process ends.
+        let _ = self.stuck.send(stuck);
+    }
+
+    fn remove(&self, entry: &Entry) {
+        let filing = self.filing.read();
+        self.shards.remove(entry, &entry.filed());
+        drop(filing);
+        entry.ended();
+    }
+}
+
+/// A place in the wait, given back when dropped.
+struct Place<'a> {
+    sessions: &'a Sessions,
+    key: mailswitch_proto::identifier::Key,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.sessions.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.sessions.shards.stop_waiting(self.key);
+    }
+}
+
+fn filed(acting_for: &ActingFor, hash: HashKey) -> Filed {
+    let identifiers = acting_for.identifiers();
+    Filed {
+        keys: identifiers
+            .iter()
+            .map(|identifier| hash.key_of(identifier.as_str()))
+            .collect(),
+        domains: identifiers
+            .iter()
+            .filter_map(Identifier::domain_entry)
+            .map(|domain| hash.key_of(domain))
+            .collect(),
+    }
+}

@@ -1,0 +1,291 @@
+//! One session in the registry: its phase, what it owes to which hold, and what it is told. Small, and without a
+//! timer or a task of its own: an idle session costs its memory and nothing else.
+//!
+//! One task owns a session and is the only one that polls it, so one waker is enough.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use mailswitch_config::DestinationName;
+use mailswitch_proto::id::HoldId;
+use mailswitch_proto::identifier::Key;
+use parking_lot::Mutex;
+
+use super::about::{About, ActingFor};
+use super::hold::Hold;
+use super::order::{DrainCause, Order};
+
+/// Where a session stands, as `session list` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It is about to look, or looks.
+    Registered,
+    /// It waits on a hold. No leg: it does not count for a hold (Q4).
+    Waiting,
+    /// The leg is being made.
+    Dialling,
+    /// Credentials have left, the client does not know the answer.
+    Authenticating,
+    /// Bytes move.
+    Bridged,
+    /// The leg is followed to its end.
+    Ending,
+    /// Its task went away without proof that the leg is over. It counts for every hold until an operator kicks it.
+    Lost,
+    /// Unregistered.
+    Ended,
+}
+
+impl Phase {
+    /// As in the feed's messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Waiting => "waiting",
+            Self::Dialling => "dialling",
+            Self::Authenticating => "authenticating",
+            Self::Bridged => "bridged",
+            Self::Ending => "ending",
+            Self::Lost => "lost",
+            Self::Ended => "ended",
+        }
+    }
+
+    fn counts_for_a_hold(self) -> bool {
+        !matches!(self, Self::Waiting | Self::Ended)
+    }
+
+    fn has_leg(self) -> bool {
+        matches!(
+            self,
+            Self::Dialling | Self::Authenticating | Self::Bridged | Self::Ending | Self::Lost
+        )
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) serial: u64,
+    pub(crate) about: About,
+    pub(crate) acting_for: ActingFor,
+    pub(crate) since: Instant,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    filed: Filed,
+    phase: Phase,
+    destination: Option<DestinationName>,
+    forced: Order,
+    owes: Vec<Arc<Hold>>,
+    look_again: bool,
+    waker: Option<Waker>,
+}
+
+/// Under which keys of the table's hash an entry stands in the registry.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filed {
+    pub(crate) keys: Box<[Key]>,
+    pub(crate) domains: Box<[Key]>,
+}
+
+impl Entry {
+    pub(crate) fn new(serial: u64, about: About, acting_for: ActingFor, filed: Filed) -> Self {
+        Self {
+            serial,
+            about,
+            acting_for,
+            since: Instant::now(),
+            inner: Mutex::new(Inner {
+                filed,
+                phase: Phase::Registered,
+                destination: None,
+                forced: Order::Stay,
+                owes: Vec::new(),
+                look_again: false,
+                waker: None,
+            }),
+        }
+    }
+
+    pub(crate) fn filed(&self) -> Filed {
+        self.inner.lock().filed.clone()
+    }
+
+    pub(crate) fn file_anew(&self, filed: Filed) {
+        self.inner.lock().filed = filed;
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.inner.lock().phase
+    }
+
+    pub(crate) fn destination(&self) -> Option<DestinationName> {
+        self.inner.lock().destination.clone()
+    }
+
+    // ---- by the session's own task -------------------------------------------------------------------
+
+    /// A look with no leg follows. From here on the session counts for holds again, and that is written down before
+    /// the table is read: a hold writes the table first and collects then, so one of the two sees the other (A2).
+    pub(crate) fn looks(&self) {
+        let mut inner = self.inner.lock();
+        inner.phase = Phase::Registered;
+        inner.destination = None;
+        inner.look_again = false;
+    }
+
+    pub(crate) fn enters(&self, phase: Phase, destination: Option<&DestinationName>) {
+        let mut inner = self.inner.lock();
+        inner.phase = phase;
+        if let Some(destination) = destination {
+            inner.destination = Some(destination.clone());
+        }
+    }
+
+    /// It has no leg and will get none before its next look: that is its confirmation for every hold (Q4).
+    pub(crate) fn waits(&self) {
+        self.confirm(Phase::Waiting);
+    }
+
+    /// Its leg is over, or it never had one.
+    pub(crate) fn ended(&self) {
+        self.confirm(Phase::Ended);
+    }
+
+    fn confirm(&self, phase: Phase) {
+        let owes = {
+            let mut inner = self.inner.lock();
+            inner.phase = phase;
+            inner.destination = None;
+            std::mem::take(&mut inner.owes)
+        };
+        owes.iter().for_each(|hold| hold.confirmed());
+    }
+
+    /// Its task went away. With a leg it stays and blocks: nobody has seen that leg's end.
+    pub(crate) fn abandoned(&self) -> Abandoned {
+        let mut inner = self.inner.lock();
+        if inner.phase.has_leg() {
+            inner.phase = Phase::Lost;
+            inner.waker = None;
+            Abandoned::WithLeg
+        } else {
+            Abandoned::WithoutLeg
+        }
+    }
+
+    pub(crate) fn poll_order(&self, cx: &Context<'_>, seen: Order) -> Poll<Order> {
+        let mut inner = self.inner.lock();
+        let order = inner.order();
+        if order == seen {
+            inner.wake_later(cx);
+            Poll::Pending
+        } else {
+            Poll::Ready(order)
+        }
+    }
+
+    pub(crate) fn poll_look_again(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut inner = self.inner.lock();
+        if inner.look_again {
+            Poll::Ready(())
+        } else {
+            inner.wake_later(cx);
+            Poll::Pending
+        }
+    }
+
+    pub(crate) fn order(&self) -> Order {
+        self.inner.lock().order()
+    }
+
+    pub(crate) fn owed_holds(&self) -> Vec<HoldId> {
+        self.inner.lock().owes.iter().map(|hold| hold.id).collect()
+    }
+
+    // ---- by others -----------------------------------------------------------------------------------
+
+    /// A hold collects its sessions.
+    pub(crate) fn owe(&self, hold: &Arc<Hold>) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            if !inner.phase.counts_for_a_hold() || inner.owes.iter().any(|owed| Arc::ptr_eq(owed, hold)) {
+                return;
+            }
+            hold.owed();
+            // The same hold, collected once more with more keys: only the newest count is looked at.
+            inner.owes.retain(|owed| owed.id != hold.id);
+            inner.owes.push(hold.clone());
+            inner.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// A hold on one of its keys ended: nothing is owed to it any more, and whoever waits looks again.
+    pub(crate) fn hold_ended(&self, id: Option<HoldId>) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            inner.owes.retain(|hold| Some(hold.id) != id);
+            inner.look_again = true;
+            inner.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// Orders that do not come from a hold.
+    pub(crate) fn force(&self, order: Order) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            inner.forced = inner.forced.strongest(order);
+            inner.look_again = true;
+            inner.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// The node is no longer drained.
+    pub(crate) fn resume(&self) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            if let Order::Drain { .. } = inner.forced {
+                inner.forced = Order::Stay;
+            }
+            inner.waker.take()
+        };
+        wake(waker);
+    }
+}
+
+/// What a task that went away left behind.
+pub(crate) enum Abandoned {
+    WithLeg,
+    WithoutLeg,
+}
+
+impl Inner {
+    fn order(&self) -> Order {
+        self.owes.iter().fold(self.forced, |order, hold| {
+            order.strongest(Order::Drain {
+                cause: DrainCause::Hold(hold.id),
+                deadline: hold.drain_until,
+            })
+        })
+    }
+
+    fn wake_later(&mut self, cx: &Context<'_>) {
+        match &self.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => self.waker = Some(cx.waker().clone()),
+        }
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,57 @@
+//! One hold as this node sees it: how many sessions still have to confirm their end, and whether all have (Q4).
+//!
+//! The count starts at one, for the collecting itself, so that it cannot reach zero before every session that there
+//! was has been found. Sessions that register later see the hold at their first look and never count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use mailswitch_proto::id::HoldId;
+use mailswitch_proto::revision::Position;
+use tokio::sync::Notify;
+
+/// What bars an account: a hold, or what is treated like one.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) id: HoldId,
+    /// Where it was applied: `Quiesced` names it.
+    pub(crate) applied: Position,
+    /// When its sessions are ended without a quiet moment.
+    pub(crate) drain_until: Instant,
+    outstanding: AtomicUsize,
+    changed: Arc<Notify>,
+}
+
+impl Hold {
+    pub(crate) fn new(id: HoldId, applied: Position, drain_until: Instant, changed: Arc<Notify>) -> Self {
+        Self {
+            id,
+            applied,
+            drain_until,
+            outstanding: AtomicUsize::new(1),
+            changed,
+        }
+    }
+
+    /// One more session has to confirm.
+    pub(crate) fn owed(&self) {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A session confirmed its end, or the collecting is done.
+    pub(crate) fn confirmed(&self) {
+        if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// No session of its keys is left. Stays true: nothing raises the count again.
+    pub(crate) fn is_quiesced(&self) -> bool {
+        self.outstanding.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+}

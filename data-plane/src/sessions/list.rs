@@ -1,0 +1,142 @@
+//! What others ask of the registry: what has quiesced, who is there, and to end some.
+
+use mailswitch_config::DestinationName;
+use mailswitch_proto::id::HoldId;
+use mailswitch_proto::identifier::Key;
+use mailswitch_proto::revision::Position;
+
+use super::about::{About, ActingFor};
+use super::entry::{Entry, Phase};
+use super::order::Order;
+use super::{SessionId, Sessions};
+
+/// A hold of which no session is left here: a level, true until that hold ends (Q4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quiesced {
+    /// Which hold.
+    pub hold: HoldId,
+    /// Where it was applied.
+    pub applied: Position,
+}
+
+/// Which sessions are meant.
+#[derive(Debug, Clone, Default)]
+pub struct Which {
+    /// Of any of these identifiers; empty: of anybody.
+    pub keys: Vec<Key>,
+    /// On this destination only.
+    pub destination: Option<DestinationName>,
+    /// This session only.
+    pub session: Option<SessionId>,
+}
+
+/// A session, as listed.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// What was said of it.
+    pub about: About,
+    /// For whom it acts.
+    pub acting_for: ActingFor,
+    /// The key of the identifier that routes it.
+    pub key: Option<Key>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Where its leg goes.
+    pub destination: Option<DestinationName>,
+    /// How long it has been registered.
+    pub age: std::time::Duration,
+}
+
+/// Some sessions, and how many there are.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// At most as many as were asked for.
+    pub sessions: Vec<Listed>,
+    /// All that matched.
+    pub total: usize,
+}
+
+impl Sessions {
+    /// The holds of which no session is left here. Only holds of operations: what this node holds for reasons of its
+    /// own (a change that it does not know) is nobody's business.
+    #[must_use]
+    pub fn quiesced(&self) -> Vec<Quiesced> {
+        let table = self.table.read();
+        let holds = self.holds.lock();
+        holds
+            .values()
+            .filter(|hold| hold.is_quiesced() && table.is_hold_of_an_operation(hold.id))
+            .map(|hold| Quiesced {
+                hold: hold.id,
+                applied: hold.applied,
+            })
+            .collect()
+    }
+
+    /// Waits until a hold may have quiesced. One waiter: the feed.
+    pub async fn quiesced_changed(&self) {
+        self.quiesced.notified().await;
+    }
+
+    /// How many sessions a hold still waits for; none when it is not in force.
+    #[must_use]
+    pub fn outstanding(&self, hold: HoldId) -> Option<usize> {
+        self.holds.lock().get(&hold).map(|hold| hold.outstanding())
+    }
+
+    /// Lists sessions.
+    #[must_use]
+    pub fn list(&self, which: &Which, limit: usize) -> Listing {
+        let matching = self.matching(which);
+        Listing {
+            total: matching.len(),
+            sessions: matching.iter().take(limit).map(|entry| listed(entry)).collect(),
+        }
+    }
+
+    /// Ends sessions now, and says how many.
+    pub fn kick(&self, which: &Which) -> usize {
+        let matching = self.matching(which);
+        for entry in &matching {
+            entry.force(Order::Kick);
+            // The operator's word that a leg of which nobody knows the end is over.
+            if entry.phase() == Phase::Lost {
+                self.remove(entry);
+            }
+        }
+        matching.len()
+    }
+
+    fn matching(&self, which: &Which) -> Vec<std::sync::Arc<Entry>> {
+        let mut found = if which.keys.is_empty() {
+            self.shards.all()
+        } else {
+            which
+                .keys
+                .iter()
+                .flat_map(|key| self.shards.under(*key))
+                .collect()
+        };
+        found.sort_by_key(|entry| entry.serial);
+        found.dedup_by_key(|entry| entry.serial);
+        found.retain(|entry| {
+            which.session.as_ref().is_none_or(|id| entry.about.id == *id)
+                && which
+                    .destination
+                    .as_ref()
+                    .is_none_or(|on| entry.destination().as_ref() == Some(on))
+        });
+        found
+    }
+}
+
+fn listed(entry: &Entry) -> Listed {
+    Listed {
+        about: entry.about.clone(),
+        acting_for: entry.acting_for.clone(),
+        key: entry.filed().keys.first().copied(),
+        phase: entry.phase(),
+        destination: entry.destination(),
+        age: entry.since.elapsed(),
+    }
+}
