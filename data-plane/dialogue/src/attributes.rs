@@ -80,6 +80,14 @@ impl fmt::Display for SessionId {
 pub struct Hops(pub u32);
 
 impl Hops {
+    /// Decimal digits, as XCLIENT and ID carry them.
+    pub(crate) fn parse(digits: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(digits).ok()?;
+        text.bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| text.parse().ok().map(Self))?
+    }
+
     /// What the next server is told; `None`: this is a loop, refuse.
     #[must_use]
     pub const fn forwarded(self) -> Option<Self> {

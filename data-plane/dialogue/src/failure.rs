@@ -145,9 +145,9 @@ pub enum ReplayError {
     /// More challenges than any mechanism has.
     #[error("the backend sent more than {CONTINUATIONS} challenges")]
     TooManyChallenges,
-    /// It said yes to a login that was aborted.
-    #[error("the backend accepted a login that was cancelled")]
-    AcceptedCancelled,
+    /// It said yes to a login that was cancelled, or whose credential it had not been sent.
+    #[error("the backend accepted a login without its credential")]
+    AcceptedUnseen,
     /// A reply that is none.
     #[error("the backend's answer to the login is no {expected}")]
     Malformed {

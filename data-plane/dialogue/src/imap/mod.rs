@@ -6,6 +6,8 @@
 mod client_side;
 mod handshake;
 mod replay;
+mod response;
+mod syntax;
 
 use std::sync::Arc;
 

@@ -2,8 +2,10 @@
 //!
 //! - `exchange`: the client's half of an AUTHENTICATE or AUTH command, whatever the protocol around it.
 //! - `credential`: the frame and what it must not do (be shown).
+//! - `challenges`: the same half toward the backend.
 //! - `plain`, `oauth`: the frames. `token`: the account that a bearer token names. `encoding`: base64 as it comes.
 
+mod challenges;
 mod credential;
 mod encoding;
 mod exchange;
@@ -11,9 +13,10 @@ mod oauth;
 mod plain;
 pub mod token;
 
+pub(crate) use challenges::{Challenges, Response};
 pub use credential::{Credential, Frame, Malformed};
 pub(crate) use encoding::encode;
-pub(crate) use exchange::{Exchange, Failure, Progress, Prompt};
+pub(crate) use exchange::{Exchange, Failure, Progress};
 pub use token::{NoIdentifier, Routing};
 
 /// The mechanisms that a client may use.

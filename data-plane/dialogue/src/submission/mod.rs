@@ -6,6 +6,9 @@
 mod client_side;
 mod handshake;
 mod replay;
+mod reply;
+mod syntax;
+mod xclient;
 
 use std::sync::Arc;
 
