@@ -6,5 +6,6 @@ pub mod report;
 pub mod route;
 pub mod session;
 pub mod sessions;
+pub mod source;
 pub mod table;
 pub mod tls;

@@ -139,7 +139,7 @@ fn dialling<D>(to: D, event: Event<D>) -> Next<D> {
     match event {
         Event::Dialled => Next::Go(Stage::Ready { to }, Actions::one(Action::Look)),
         // A4: the error ends the login, it chooses nothing.
-        Event::DialFailed => Next::GiveUp(Cause::Backend),
+        Event::DialFailed | Event::LegOver => Next::GiveUp(Cause::Backend),
         Event::Recalled => Next::BackToResolve,
         Event::Cancelled => Next::Break(Cause::Cancelled),
         Event::ClientGone => Next::Leave,
@@ -177,6 +177,7 @@ fn authenticating<D>(to: D, event: Event<D>) -> Next<D> {
         ),
         // Nothing is retried by an error once credentials were sent (behaviour section 4).
         Event::BackendAnswered(Answer::Unusable) => Next::Break(Cause::Backend),
+        Event::LegOver => Next::GiveUp(Cause::Backend),
         Event::Recalled => Next::BackToResolve,
         Event::Cancelled => Next::Break(Cause::Cancelled),
         Event::ClientGone => Next::Leave,

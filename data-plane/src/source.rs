@@ -1,0 +1,91 @@
+//! Where a node has its routing from: a file of its own, or a fleet's control plane. Sessions see neither: they look
+//! at one table and read one configuration, whoever fills them.
+
+pub mod file;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use mailswitch_config::FleetConfig;
+use mailswitch_proto::identifier::Rules;
+
+use crate::sessions::Sessions;
+use crate::table::Serving;
+
+/// What a node knows: its sessions with their table, and the configuration in force.
+#[derive(Debug)]
+pub struct Knowledge {
+    sessions: Arc<Sessions>,
+    config: ArcSwap<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    config: Arc<FleetConfig>,
+    rules: Arc<Rules>,
+}
+
+/// Whether the node can do its work, for `/readyz` and for whoever starts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// It admits sessions.
+    Serving,
+    /// It is drained.
+    Draining,
+    /// It has no table, or not yet the one of its registration (N4, N5).
+    NotSynced,
+}
+
+impl Knowledge {
+    pub(crate) fn new(sessions: Arc<Sessions>, config: FleetConfig) -> Arc<Self> {
+        let knowledge = Self {
+            sessions,
+            config: ArcSwap::from_pointee(Current::of(config)),
+        };
+        Arc::new(knowledge)
+    }
+
+    /// The sessions of this node.
+    #[must_use]
+    pub fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// The destinations, capabilities and so on that are in force now. A connection asks anew for each login.
+    #[must_use]
+    pub fn config(&self) -> Arc<FleetConfig> {
+        self.config.load().config.clone()
+    }
+
+    /// How a presented login becomes an identifier, now.
+    #[must_use]
+    pub fn identifier_rules(&self) -> Arc<Rules> {
+        self.config.load().rules.clone()
+    }
+
+    /// Whether it serves.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        if self.sessions.is_draining() {
+            return Readiness::Draining;
+        }
+        self.sessions.with_table(|table| match table.serving() {
+            Serving::NotSynced => Readiness::NotSynced,
+            Serving::From(revision) if table.position().revision < revision => Readiness::NotSynced,
+            Serving::From(_) | Serving::Yes => Readiness::Serving,
+        })
+    }
+
+    pub(crate) fn set_config(&self, config: FleetConfig) {
+        self.config.store(Arc::new(Current::of(config)));
+    }
+}
+
+impl Current {
+    fn of(config: FleetConfig) -> Self {
+        Self {
+            rules: Arc::new(config.identifier_rules()),
+            config: Arc::new(config),
+        }
+    }
+}
