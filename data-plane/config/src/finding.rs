@@ -52,7 +52,8 @@ impl fmt::Display for Finding {
         }
         write!(f, ": {}: ", self.severity)?;
         match (self.key.is_empty(), &self.value) {
-            (true, _) => {}
+            (true, None) => {}
+            (true, Some(value)) => write!(f, "{value}: ")?,
             (false, Some(value)) => write!(f, "{} = {value}: ", self.key)?,
             (false, None) => write!(f, "{}: ", self.key)?,
         }

@@ -3,16 +3,21 @@
 //! A fleet's file becomes resources (`resource`), which are what is stored, compared and sent. A node's
 //! configuration is always made of resources, so that what was applied and what is used cannot differ.
 
+mod assembly;
+mod file;
+
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use mailswitch_proto::identifier::{Normalization, Rules};
 
-use crate::Checked;
-use crate::finding::Findings;
+pub use self::assembly::{Assembly, Rejected};
+pub use crate::read::Files;
+
 use crate::name::{DestinationName, ListenerName, SiteName};
 use crate::protocol::{Protocol, TlsMode};
-use crate::resource::{Resource, ResourceKey};
+use crate::read::TableReader;
+use crate::resource::Resource;
+use crate::rule;
 use crate::table::capabilities::Capabilities;
 use crate::table::cutover::Cutover;
 use crate::table::destination::Destination;
@@ -68,39 +73,31 @@ impl FleetConfig {
     pub fn destination(&self, name: &str) -> Option<&Destination> {
         self.destinations.get(name)
     }
+}
 
-    /// Makes a site's configuration of the fleet's resources. Resources that cannot be used are named in
-    /// `rejected` and left out; the others stand. (A node that has a good older version of a rejected resource
-    /// calls this again with that one in its place.)
-    #[must_use]
-    pub fn from_resources<'a>(
-        resources: impl IntoIterator<Item = &'a Resource>,
-        site: &SiteName,
-    ) -> Assembly {
-        let _ = (resources.into_iter().count(), site);
-        Assembly {
-            config: Self::empty(),
-            rejected: Vec::new(),
-        }
+/// Reads the tables that a fleet's file and the file of a node on its own share. `mapping` is the caller's: it
+/// means something else in each.
+pub(crate) fn read_tables(root: &mut TableReader<'_, '_>) -> FleetConfig {
+    let destinations = root
+        .named_tables("destination")
+        .into_iter()
+        .filter_map(|(name, table)| Destination::read(name.into(), table))
+        .map(|destination| (destination.name.clone(), destination))
+        .collect();
+    let routing = Routing::read(root.table("routing"));
+    let mut http = Http::read(root.table("http"));
+    rule::http::resolve_fallbacks(&mut http, &rule::declared(root.report.document));
+    FleetConfig {
+        destinations,
+        normalization: Normalization::Fleet {
+            bare_domain: routing.bare_domain.clone(),
+        },
+        routing,
+        http,
+        capabilities: Capabilities::read(root.table("capabilities")),
+        oauth: Oauth::read(root.table("oauth")),
+        cutover: Cutover::default(),
     }
-}
-
-/// A configuration, and the resources that are not part of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assembly {
-    /// Of the resources that can be used.
-    pub config: FleetConfig,
-    /// Those that cannot.
-    pub rejected: Vec<Rejected>,
-}
-
-/// A resource that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
-    /// Which one.
-    pub key: ResourceKey,
-    /// Why: errors, and perhaps warnings between.
-    pub findings: Findings,
 }
 
 /// A fleet's file, read and checked as a whole: what `mailswitchctl apply -f` takes.
@@ -125,25 +122,4 @@ pub struct ReportedListener {
     pub protocol: Protocol,
     /// Its client leg.
     pub tls: TlsMode,
-}
-
-impl FleetFile {
-    /// Reads and checks a fleet's file.
-    ///
-    /// # Errors
-    /// As `parse`, or when it cannot be read.
-    pub fn load(path: &Path, listeners: &[ReportedListener]) -> Result<Checked<Self>, Findings> {
-        let _ = listeners;
-        Err(crate::node::unread(path))
-    }
-
-    /// Checks the text of a fleet's file. `file` is its name in messages; `listeners` are those that the nodes of
-    /// the fleet reported, for the rules that need both sides.
-    ///
-    /// # Errors
-    /// With everything that is wrong, and the warnings between.
-    pub fn parse(toml: &str, file: &str, listeners: &[ReportedListener]) -> Result<Checked<Self>, Findings> {
-        let _ = (toml, listeners);
-        Err(crate::node::unread(Path::new(file)))
-    }
 }

@@ -12,12 +12,17 @@
 pub mod cidr;
 pub mod control_plane;
 pub mod duration;
+mod file;
 pub mod finding;
 pub mod fleet;
+pub mod mapping_file;
 pub mod name;
 pub mod node;
+mod pem;
 pub mod protocol;
+mod read;
 pub mod resource;
+mod rule;
 pub mod secret;
 pub mod table;
 

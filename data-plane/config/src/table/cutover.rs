@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::protocol::keyword;
+use crate::read::TableReader;
 
 /// `[cutover]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,5 +44,50 @@ keyword! {
         Bye = "bye",
         /// A tagged refusal.
         No = "no",
+    }
+}
+
+impl Cutover {
+    pub(crate) fn read(mut table: TableReader<'_, '_>) -> Self {
+        let absent = Self::default();
+        let cutover = Self {
+            hold_login_timeout: table.duration("hold_login_timeout", absent.hold_login_timeout),
+            max_hold: table.duration("max_hold", absent.max_hold),
+            drain_timeout: table.duration("drain_timeout", absent.drain_timeout),
+            lease: table.duration("lease", absent.lease),
+            held_reply: table.keyword("held_reply", absent.held_reply),
+        };
+        if cutover.hold_login_timeout > Self::MAX_HOLD_LOGIN_TIMEOUT {
+            table.report.error(
+                &table.at("hold_login_timeout"),
+                "a login may wait 60s at most: clients give up by then",
+                "write \"60s\" or less",
+            );
+        }
+        for (key, duration, usual) in [
+            ("max_hold", cutover.max_hold, absent.max_hold),
+            ("drain_timeout", cutover.drain_timeout, absent.drain_timeout),
+            ("lease", cutover.lease, absent.lease),
+        ] {
+            if duration.is_zero() {
+                table.report.error(
+                    &table.at(key),
+                    "with no time at all every cutover would be released",
+                    format!("write \"{}\", or remove the key", crate::duration::format(usual)),
+                );
+            }
+        }
+        if cutover.drain_timeout > cutover.max_hold {
+            table.report.warning(
+                &table.at("drain_timeout"),
+                "sessions may take longer to end than their account is held: cutovers will be released",
+                format!(
+                    "write at most max_hold, which is \"{}\"",
+                    crate::duration::format(cutover.max_hold)
+                ),
+            );
+        }
+        table.finish();
+        cutover
     }
 }

@@ -10,6 +10,8 @@ use rustls_pki_types::ServerName;
 use crate::name::DestinationName;
 use crate::protocol::{Forwarding, Protocol, TlsMode};
 
+mod read;
+
 /// `[destination.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::cidr::Cidr;
+use crate::cidr::{Cidr, InvalidCidr};
 use crate::name::ListenerName;
-use crate::protocol::{Protocol, TlsMode, keyword};
+use crate::protocol::{Protocol, TlsMode, choices, keyword};
+use crate::read::{Node, TableReader, Wrong, value};
 
 /// `[listener.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,4 +91,70 @@ pub fn ipv6_socket(port: u16, binds: impl IntoIterator<Item = SocketAddr>) -> Ip
     } else {
         Ipv6Socket::Dual
     }
+}
+
+impl Listener {
+    pub(crate) fn read(name: ListenerName, mut table: TableReader<'_, '_>) -> Option<Self> {
+        let protocol = table.require(
+            "protocol",
+            &format!("write {}", choices::<Protocol>()),
+            value::keyword,
+        );
+        let bind = read_bind(&mut table);
+        let tls = table.require("tls", &format!("write {}", choices::<TlsMode>()), value::keyword);
+        let proxy_protocol = table.keyword("proxy_protocol", ProxyProtocol::Off);
+        let proxy_trusted = table.list("proxy_trusted", range).unwrap_or_default();
+        let max_connections = table.number("max_connections", Self::MAX_CONNECTIONS, 1, MOST_CONNECTIONS);
+        let preauth_timeout = table.duration("preauth_timeout", Self::PREAUTH_TIMEOUT);
+        let max_auth_attempts = table.number("max_auth_attempts", Self::MAX_AUTH_ATTEMPTS, 1, u32::MAX);
+        let forwarded = table.keyword("forwarded", InboundForwarded::Off);
+        table.finish();
+        Some(Self {
+            name,
+            protocol: protocol?,
+            bind,
+            tls: tls?,
+            proxy_protocol,
+            proxy_trusted,
+            max_connections,
+            preauth_timeout,
+            max_auth_attempts,
+            forwarded,
+        })
+    }
+}
+
+/// More sockets than a process can have.
+const MOST_CONNECTIONS: usize = 1 << 30;
+
+fn read_bind(table: &mut TableReader<'_, '_>) -> Vec<SocketAddr> {
+    let remedy = "write at least one address with its port: [\"0.0.0.0:993\", \"[::]:993\"]";
+    if !table.has("bind") {
+        table
+            .report
+            .missing(&table.at("bind"), "this listener has no address", remedy);
+        return Vec::new();
+    }
+    let binds = table.list("bind", |node| {
+        value::parsed(
+            node,
+            "address with a port",
+            "0.0.0.0:993\", or for IPv6 \"[::]:993",
+        )
+    });
+    if binds.as_ref().is_some_and(Vec::is_empty) && !table.report.has_errors_under(&table.at("bind")) {
+        table
+            .report
+            .error(&table.at("bind"), "this listener has no address", remedy);
+    }
+    binds.unwrap_or_default()
+}
+
+fn range(node: &Node) -> Result<Cidr, Wrong> {
+    value::string(node)?.parse().map_err(|mistake: InvalidCidr| {
+        Wrong::new(
+            format!("this address range {mistake}"),
+            "write an address, or a network such as \"192.0.2.0/24\" or \"2001:db8::/32\"",
+        )
+    })
 }

@@ -1,7 +1,9 @@
 //! `[metrics]`: plain HTTP for `/metrics`, `/readyz` and `/healthz`. Without the table nothing is bound, so that a
 //! file of the reference opens no port that it does not name.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::read::{TableReader, value};
 
 /// `[metrics]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +14,20 @@ pub struct Metrics {
 
 impl Metrics {
     /// `bind` of a node when the table has none.
-    pub const NODE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
+    pub const NODE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9180);
     /// `bind` of a control plane when the table has none.
-    pub const CONTROL_PLANE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9181);
+    pub const CONTROL_PLANE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9181);
+}
+
+impl Metrics {
+    pub(crate) fn read(mut table: TableReader<'_, '_>, absent: SocketAddr) -> Option<Self> {
+        let bind = table
+            .get("bind", |node| {
+                value::parsed(node, "address with a port", "127.0.0.1:9180")
+            })
+            .unwrap_or(absent);
+        let present = table.is_present();
+        table.finish();
+        present.then_some(Self { bind })
+    }
 }

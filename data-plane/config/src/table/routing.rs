@@ -1,8 +1,11 @@
 //! `[routing]`: where accounts go that no mapping names, and what belongs to no account (configuration 3.5,
 //! design section 5).
 
+use mailswitch_proto::identifier::{Identifier, Normalization};
+
 use crate::name::DestinationName;
 use crate::protocol::keyword;
+use crate::read::{Node, TableReader, Wrong, value};
 
 /// `[routing]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,4 +59,50 @@ keyword! {
         /// Each transaction by its first recipient's mapping.
         Recipient = "recipient",
     }
+}
+
+impl Routing {
+    pub(crate) fn read(mut table: TableReader<'_, '_>) -> Self {
+        let absent = Self::default();
+        let routing = Self {
+            default_destination: table
+                .require(
+                    "default_destination",
+                    "name the destination of accounts that no mapping names",
+                    value::filled,
+                )
+                .map(DestinationName::from),
+            smtp_passthrough_destination: table
+                .text("smtp_passthrough_destination")
+                .map(DestinationName::from),
+            master_user_separators: table
+                .list("master_user_separators", value::string)
+                .map_or(absent.master_user_separators, |separators| {
+                    separators.into_iter().filter(|one| !one.is_empty()).collect()
+                }),
+            bare_domain: table.get("bare_domain", domain),
+            unidentified: table.keyword("unidentified", absent.unidentified),
+            unknown: table.keyword("unknown", absent.unknown),
+            smtp_routing: table.keyword("smtp_routing", absent.smtp_routing),
+        };
+        table.finish();
+        routing
+    }
+}
+
+/// In its normal form, so that it is compared as the domain of a login is.
+fn domain(node: &Node) -> Result<String, Wrong> {
+    let text = value::filled(node)?;
+    let wrong = || {
+        Wrong::new(
+            "this is no domain",
+            "write one such as \"example.org\", without @",
+        )
+    };
+    if text.contains('@') {
+        return Err(wrong());
+    }
+    let entry = Identifier::normalized(&format!("@{text}"), &Normalization::Fleet { bare_domain: None })
+        .map_err(|_| wrong())?;
+    Ok(entry.as_str().trim_start_matches('@').to_owned())
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::read::{Node, TableReader, Wrong, value};
+
 /// `[server]` of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -45,5 +47,55 @@ impl Default for Server {
             proxy_ttl: 7,
             log_level: "info".to_owned(),
         }
+    }
+}
+
+impl Server {
+    /// Longest hop count that a chain of proxies can need.
+    const MAX_TTL: u32 = 255;
+
+    pub(crate) fn read(mut table: TableReader<'_, '_>) -> Self {
+        let absent = Self::default();
+        let server = Self {
+            threads: table.number("threads", absent.threads, 0, MAX_THREADS),
+            hostname: table.get("hostname", hostname),
+            shutdown_grace: table.duration("shutdown_grace", absent.shutdown_grace),
+            bridge_idle: table.duration("bridge_idle", absent.bridge_idle),
+            backend_timeout: table.duration("backend_timeout", absent.backend_timeout),
+            backend_connect_retries: table.number(
+                "backend_connect_retries",
+                absent.backend_connect_retries,
+                0,
+                u32::MAX,
+            ),
+            host_down_threshold: table.number("host_down_threshold", absent.host_down_threshold, 0, u32::MAX),
+            host_down_min_clients: table.number(
+                "host_down_min_clients",
+                absent.host_down_min_clients,
+                0,
+                u32::MAX,
+            ),
+            host_down_cooldown: table.duration("host_down_cooldown", absent.host_down_cooldown),
+            proxy_ttl: table.number("proxy_ttl", absent.proxy_ttl, 0, Self::MAX_TTL),
+            log_level: table.text("log_level").unwrap_or(absent.log_level),
+        };
+        table.finish();
+        server
+    }
+}
+
+/// More threads than any machine has processors.
+pub(crate) const MAX_THREADS: usize = 4096;
+
+/// It stands in greetings and in EHLO: a blank or a control byte there would be another word or line.
+fn hostname(node: &Node) -> Result<String, Wrong> {
+    let text = value::filled(node)?;
+    if text.len() <= 255 && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte)) {
+        Ok(text)
+    } else {
+        Err(Wrong::new(
+            "this is no host name",
+            "write one of at most 255 bytes, in ASCII, without blanks, such as \"mail.example.org\"",
+        ))
     }
 }

@@ -2,6 +2,7 @@
 //! a control plane's file.
 
 use crate::protocol::keyword;
+use crate::read::{TableReader, url, value};
 
 /// `[telemetry]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,5 +45,23 @@ keyword! {
         Logfmt = "logfmt",
         /// One JSON object a line.
         Json = "json",
+    }
+}
+
+impl Telemetry {
+    pub(crate) fn read(mut table: TableReader<'_, '_>) -> Self {
+        let absent = Self::default();
+        let telemetry = Self {
+            otlp_endpoint: table.get("otlp_endpoint", |node| {
+                url::http(node, &["http"], "http://collector.example.org:4317")
+            }),
+            identifiers: table.keyword("identifiers", absent.identifiers),
+            sample_ratio: table
+                .get("sample_ratio", value::ratio)
+                .unwrap_or(absent.sample_ratio),
+            log_format: table.keyword("log_format", absent.log_format),
+        };
+        table.finish();
+        telemetry
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::name::CertificateName;
 use crate::protocol::keyword;
+use crate::read::{TableReader, value};
 
 /// `[tls]`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -57,5 +58,60 @@ keyword! {
         Tls12 = "1.2",
         /// RFC 8446.
         Tls13 = "1.3",
+    }
+}
+
+impl Tls {
+    pub(crate) fn read(mut table: TableReader<'_, '_>) -> Self {
+        let certificates = table
+            .named_tables("certificate")
+            .into_iter()
+            .filter_map(|(name, certificate)| Certificate::read(name.into(), certificate))
+            .collect();
+        let protocols = TlsProtocols::read(table.table("protocols"));
+        table.finish();
+        Self {
+            certificates,
+            protocols,
+        }
+    }
+}
+
+impl Certificate {
+    fn read(name: CertificateName, mut table: TableReader<'_, '_>) -> Option<Self> {
+        let cert = table.require(
+            "cert",
+            "name a PEM file with the leaf first, then intermediates",
+            value::filled,
+        );
+        let key = table.require(
+            "key",
+            "name a PEM file with the private key of the leaf",
+            value::filled,
+        );
+        let subjects = table.list("subjects", value::filled).unwrap_or_default();
+        let default = table.switch("default", false);
+        table.finish();
+        Some(Self {
+            name,
+            cert: cert?.into(),
+            key: key?.into(),
+            subjects,
+            default,
+        })
+    }
+}
+
+impl TlsProtocols {
+    fn read(mut table: TableReader<'_, '_>) -> Self {
+        let protocols = Self {
+            min_version: table.keyword("min_version", TlsVersion::Tls12),
+            ignore_client_order: table.switch("ignore_client_order", false),
+            disable_cipher_suites: table
+                .list("disable_cipher_suites", value::filled)
+                .unwrap_or_default(),
+        };
+        table.finish();
+        protocols
     }
 }
