@@ -150,7 +150,9 @@ impl Input {
             self.end = left;
         }
         if self.storage.len() - self.end < READ_SIZE / 4 && self.storage.len() < CAPACITY {
-            let size = (self.storage.len() * 2).clamp(READ_SIZE, CAPACITY);
+            // Small, doubling, and the last time to the full size: old and new stand side by side for a moment.
+            let doubled = (self.storage.len() * 2).max(READ_SIZE);
+            let size = if doubled > CAPACITY / 2 { CAPACITY } else { doubled };
             let mut grown = Zeroizing::new(vec![0; size]);
             grown[..self.end].copy_from_slice(&self.storage[..self.end]);
             self.storage = grown;

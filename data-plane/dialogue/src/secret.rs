@@ -2,11 +2,16 @@
 
 use zeroize::Zeroizing;
 
-/// Appends; the storage that is given up is wiped first.
+use crate::limits::{LINE_LIMIT, READ_SIZE};
+
+/// Appends; the storage that is given up is wiped first. Doubles, but never past what a line may hold: what is
+/// bounded by `LINE_LIMIT` takes no more than that.
 pub(crate) fn append(buffer: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
     let needed = buffer.len() + bytes.len();
     if needed > buffer.capacity() {
-        let mut grown = Zeroizing::new(Vec::with_capacity(needed.max(buffer.capacity() * 2)));
+        let mut grown = Zeroizing::new(Vec::with_capacity(
+            needed.max((buffer.capacity() * 2).min(LINE_LIMIT + READ_SIZE)),
+        ));
         grown.extend_from_slice(buffer);
         *buffer = grown;
     }

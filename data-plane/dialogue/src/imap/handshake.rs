@@ -8,7 +8,7 @@ use crate::backend::{Announce, Announced, BackendLeg, HandshakeConfig, Leg, Read
 use crate::dialogue::{Dialogue, Step};
 use crate::failure::{Excess, HandshakeError, Said};
 use crate::input::{Input, TlsEstablished};
-use crate::limits::REPLY_LINES;
+use crate::limits::{REPLY_BYTES, REPLY_LINES};
 use crate::output::Output;
 
 /// The dialogue.
@@ -71,7 +71,7 @@ impl Handshake {
             State::Upgraded => return self.command(output),
             _ => {}
         }
-        let Some(response) = self.reader.read(input)? else {
+        let Some(response) = self.reader.read(input, REPLY_BYTES)? else {
             return Ok(Some(Step::NeedInput));
         };
         let said = || Said::new(response.raw.trim_ascii_end());

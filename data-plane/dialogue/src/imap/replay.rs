@@ -62,7 +62,10 @@ impl Replay {
         if let Some(command) = self.command.take() {
             output.put(&command);
         }
-        while let Some(response) = self.reader.read(input)? {
+        while let Some(response) = self
+            .reader
+            .read(input, REPLY_BYTES.saturating_sub(self.relay.len()))?
+        {
             match response.kind() {
                 Kind::Continuation => {
                     let answer = self.challenges.next()?;
@@ -73,11 +76,11 @@ impl Replay {
                     if self.untagged > REPLY_LINES {
                         return Err(Excess::Lines.into());
                     }
-                    self.keep(&response.raw)?;
+                    secret::append(&mut self.relay, &response.raw);
                 }
                 Kind::Tagged(tag, status, text) if tag == self.tag.as_bytes() => {
                     let unavailable = response::has_code(text, b"UNAVAILABLE");
-                    self.keep(&response.raw)?;
+                    secret::append(&mut self.relay, &response.raw);
                     let relay = Relay(std::mem::take(&mut self.relay));
                     return Ok(Some(match status {
                         Status::Ok => self.challenges.accept(relay)?,
@@ -95,14 +98,6 @@ impl Replay {
             }
         }
         Ok(None)
-    }
-
-    fn keep(&mut self, raw: &[u8]) -> Result<(), Excess> {
-        if self.relay.len() + raw.len() > REPLY_BYTES + 2 {
-            return Err(Excess::Bytes);
-        }
-        secret::append(&mut self.relay, raw);
-        Ok(())
     }
 }
 

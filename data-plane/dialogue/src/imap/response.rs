@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::Excess;
 use crate::input::Input;
-use crate::limits::{LINE_LIMIT, REPLY_BYTES};
+use crate::limits::LINE_LIMIT;
 use crate::{line, secret};
 
 /// One response, its lines ended by CRLF.
@@ -51,8 +51,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// The next response, once it is all there.
-    pub(super) fn read(&mut self, input: &mut Input) -> Result<Option<Response>, Excess> {
+    /// The next response, once it is all there; of at most `room` bytes.
+    pub(super) fn read(&mut self, input: &mut Input, room: usize) -> Result<Option<Response>, Excess> {
         loop {
             let here = self.literal.min(input.len());
             secret::append(&mut self.raw, &input.unread()[..here]);
@@ -61,13 +61,16 @@ impl Reader {
             if self.literal > 0 {
                 return Ok(None);
             }
-            let Some(line) = line::find(input, LINE_LIMIT).map_err(|_| Excess::Line)? else {
+            let left = room.saturating_sub(self.raw.len());
+            let excess = if left < LINE_LIMIT {
+                Excess::Bytes
+            } else {
+                Excess::Line
+            };
+            let Some(line) = line::find(input, left).map_err(|_| excess)? else {
                 return Ok(None);
             };
             let text = &input.unread()[..line.text];
-            if self.raw.len() + text.len() > REPLY_BYTES {
-                return Err(Excess::Bytes);
-            }
             secret::append(&mut self.raw, text);
             secret::append(&mut self.raw, b"\r\n");
             let literal = line::literal(text).filter(|_| carries_literals(&self.raw));
@@ -78,7 +81,7 @@ impl Reader {
                         raw: std::mem::take(&mut self.raw),
                     }));
                 }
-                Some(literal) if literal.size > REPLY_BYTES - self.raw.len().min(REPLY_BYTES) => {
+                Some(literal) if literal.size > room.saturating_sub(self.raw.len()) => {
                     return Err(Excess::Bytes);
                 }
                 Some(literal) => self.literal = literal.size,
@@ -176,7 +179,7 @@ mod tests {
         let mut input = Input::new();
         assert_eq!(input.push(bytes), bytes.len());
         let mut reader = Reader::default();
-        std::iter::from_fn(|| reader.read(&mut input).unwrap())
+        std::iter::from_fn(|| reader.read(&mut input, LINE_LIMIT).unwrap())
             .map(|response| response.raw.to_vec())
             .collect()
     }
@@ -252,9 +255,15 @@ mod tests {
     fn a_response_is_bounded() {
         let mut input = Input::new();
         input.push(b"* ID {70000}\r\n");
-        assert!(matches!(Reader::default().read(&mut input), Err(Excess::Bytes)));
+        assert!(matches!(
+            Reader::default().read(&mut input, LINE_LIMIT),
+            Err(Excess::Bytes)
+        ));
         let mut input = Input::new();
         input.push(&vec![b'x'; LINE_LIMIT + 2]);
-        assert!(matches!(Reader::default().read(&mut input), Err(Excess::Line)));
+        assert!(matches!(
+            Reader::default().read(&mut input, LINE_LIMIT),
+            Err(Excess::Line)
+        ));
     }
 }

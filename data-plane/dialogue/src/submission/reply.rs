@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::Excess;
 use crate::input::Input;
-use crate::limits::{LINE_LIMIT, REPLY_BYTES, REPLY_LINES};
+use crate::limits::{REPLY_BYTES, REPLY_LINES};
 use crate::{line, secret};
 
 /// A whole reply.
@@ -33,16 +33,22 @@ pub(super) struct Reader {
 impl Reader {
     /// The reply, once its last line is there.
     pub(super) fn read(&mut self, input: &mut Input) -> Result<Option<Reply>, NoReply> {
-        while let Some(line) = line::find(input, LINE_LIMIT).map_err(|_| NoReply::Excess(Excess::Line))? {
+        loop {
+            let left = REPLY_BYTES.saturating_sub(self.raw.len());
+            let excess = if self.lines == 0 {
+                Excess::Line
+            } else {
+                Excess::Bytes
+            };
+            let Some(line) = line::find(input, left).map_err(|_| NoReply::Excess(excess))? else {
+                return Ok(None);
+            };
             let text = &input.unread()[..line.text];
             let (code, last) = head(text)
                 .filter(|(code, _)| self.code.is_none_or(|first| first == *code))
                 .ok_or_else(|| NoReply::Malformed(text[..text.len().min(200)].to_vec()))?;
             if self.lines == REPLY_LINES {
                 return Err(NoReply::Excess(Excess::Lines));
-            }
-            if self.raw.len() + text.len() > REPLY_BYTES {
-                return Err(NoReply::Excess(Excess::Bytes));
             }
             secret::append(&mut self.raw, text);
             secret::append(&mut self.raw, b"\r\n");
@@ -54,7 +60,6 @@ impl Reader {
                 return Ok(Some(Reply { code, raw: whole.raw }));
             }
         }
-        Ok(None)
     }
 }
 
@@ -102,6 +107,7 @@ impl Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LINE_LIMIT;
 
     fn read(bytes: &[u8]) -> Result<Option<Reply>, NoReply> {
         let mut input = Input::new();

@@ -1,0 +1,16 @@
+//! What the dialogues promise, one file for each promise; see style.md points 18 and 19 for the habit.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod any_chunking;
+mod backend_answers;
+mod backend_handshakes;
+mod behind_the_login;
+mod both_roles;
+mod client_imap;
+mod client_submission;
+mod every_call_progresses;
+mod no_secret_is_shown;
+mod nothing_secret_in_clear;
+mod starttls;

@@ -1,0 +1,109 @@
+//! No credential is taken or sent over a leg in clear unless the policy value says so (behaviour §2, §4 step 8).
+
+use mailswitch_dialogue::{
+    Announce, Answer, BackendLeg, BreakerClass, CleartextAuth, ClientLeg, ClientOutcome, InsecureLeg, Leg,
+    PlaintextAuth, Protocol, Retry, Side,
+};
+
+use crate::support::*;
+
+const LOGINS: [(Protocol, &[u8]); 10] = [
+    (Protocol::Imap, b"a LOGIN ann pw\r\n"),
+    (Protocol::Imap, b"a LOGIN ann {2}\r\n"),
+    (Protocol::Imap, b"a LOGIN ann {2+}\r\npw\r\n"),
+    (Protocol::Imap, b"a AUTHENTICATE PLAIN AGEAYg==\r\n"),
+    (Protocol::Imap, b"a AUTHENTICATE LOGIN\r\n"),
+    (
+        Protocol::Imap,
+        b"a AUTHENTICATE OAUTHBEARER bixhPWFAeCwBYXV0aD1CZWFyZXIgdAEB\r\n",
+    ),
+    (Protocol::Submission, b"AUTH PLAIN AGEAYg==\r\n"),
+    (Protocol::Submission, b"AUTH PLAIN\r\n"),
+    (Protocol::Submission, b"AUTH LOGIN\r\n"),
+    (
+        Protocol::Submission,
+        b"AUTH XOAUTH2 dXNlcj1hQHgBYXV0aD1CZWFyZXIgdAEB\r\n",
+    ),
+];
+
+#[test]
+fn a_client_in_clear_is_refused_before_it_is_asked_and_that_does_not_count() {
+    for (protocol, script) in LOGINS {
+        for leg in [ClientLeg::Plain, ClientLeg::StartTls] {
+            let run = run(
+                client_on(protocol, leg, CleartextAuth::Refused),
+                &[&script.repeat(5)],
+            );
+            let refusal = match protocol {
+                Protocol::Imap => "a NO [PRIVACYREQUIRED] ",
+                Protocol::Submission => "538 5.7.11 ",
+            };
+            assert_eq!(
+                run.said.matches(refusal).count(),
+                5,
+                "{}: {}",
+                script.escape_ascii(),
+                run.said
+            );
+            assert!(
+                !run.said.contains("\n+ ") && !run.said.contains("334 "),
+                "nothing secret is asked for"
+            );
+            assert!(!run.said.contains("AUTH"), "no mechanism is advertised");
+            assert!(run.done.is_none());
+        }
+    }
+}
+
+#[test]
+fn a_client_in_clear_is_heard_when_the_policy_says_so() {
+    for (protocol, script) in [
+        (Protocol::Imap, &b"a LOGIN ann pw\r\n"[..]),
+        (Protocol::Imap, b"a AUTHENTICATE PLAIN AGEAYg==\r\n"),
+        (Protocol::Submission, b"EHLO x\r\nAUTH PLAIN AGEAYg==\r\n"),
+    ] {
+        let run = run(
+            client_on(protocol, ClientLeg::Plain, CleartextAuth::Allowed),
+            &[script],
+        );
+        assert!(matches!(run.done, Some(ClientOutcome::Login(_))));
+        assert!(run.said.contains("AUTH") && !run.said.contains("LOGINDISABLED"));
+    }
+}
+
+#[test]
+fn a_backend_leg_in_clear_is_not_cleared_unless_the_policy_says_so() {
+    for (protocol, greeting) in [
+        (Protocol::Imap, &b"* OK [CAPABILITY SASL-IR] hi\r\n"[..]),
+        (Protocol::Submission, b"220 hi\r\n250 hi\r\n"),
+    ] {
+        let ready = || {
+            let run = run(
+                backend(protocol, leg(BackendLeg::Plain, Announce::Nothing)),
+                &[greeting],
+            );
+            assert!(!run.said.contains("AUTH"));
+            run.done.unwrap().unwrap()
+        };
+        assert_eq!(ready().leg(), Leg::Clear);
+        let refused = ready().clear(PlaintextAuth::Refused).unwrap_err();
+        assert_eq!(refused, InsecureLeg);
+        assert_eq!(
+            (refused.side(), refused.retry(), refused.breaker()),
+            (Side::Policy, Retry::No, BreakerClass::None)
+        );
+        let replay = ready()
+            .clear(PlaintextAuth::Allowed)
+            .unwrap()
+            .replay(&login(protocol).credential);
+        let answer: &[u8] = if protocol == Protocol::Imap {
+            b"a1 OK\r\n"
+        } else {
+            b"235 ok\r\n"
+        };
+        assert!(matches!(
+            run(replay, &[answer]).done,
+            Some(Ok(Answer::Accepted { .. }))
+        ));
+    }
+}

@@ -1,0 +1,127 @@
+//! Memory before login is bounded, whatever a client or a backend sends (behaviour §7.3). Alone in its program: it
+//! measures the whole of it.
+
+mod support;
+
+use mailswitch_dialogue::{Announce, BackendLeg, Dialogue, PlaintextAuth, Protocol};
+use peak_alloc::PeakAlloc;
+use support::*;
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// A line of 64 KiB, the copy that it is decoded into, and room for one read and one portion of output.
+const MOST: usize = 2 * 64 * 1024 + 32 * 1024;
+
+/// The most memory that a dialogue and its buffers take for `total` bytes of `pattern`, over and over.
+fn peak<D: Dialogue + ?Sized>(
+    start: impl FnOnce() -> Box<D>,
+    head: &[u8],
+    pattern: &[u8],
+    total: usize,
+) -> usize {
+    let chunk = pattern.repeat(4096usize.div_ceil(pattern.len()));
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    let mut wire = Wire::new(start());
+    wire.receive(head);
+    let mut sent = 0;
+    while sent < total && wire.done.is_none() {
+        wire.receive(&chunk);
+        sent += chunk.len();
+        wire.said = Vec::new();
+    }
+    MEMORY.peak_usage() - before
+}
+
+#[test]
+fn memory_before_login_is_bounded() {
+    const LONG: usize = 300_000;
+    for (protocol, head, pattern) in [
+        (Protocol::Imap, &b""[..], &b"x"[..]),
+        (Protocol::Imap, b"", b"a NOOP\r\n"),
+        (Protocol::Imap, b"", b"a CAPABILITY\r\n"),
+        (Protocol::Imap, b"a ID (", b"("),
+        (Protocol::Imap, b"a ID (", b"\"a\" "),
+        (Protocol::Imap, b"a LOGIN ", b"\\"),
+        (Protocol::Imap, b"a LOGIN \"", b"\\\\"),
+        (Protocol::Imap, b"a LOGIN {65000+}\r\n", b"x"),
+        (Protocol::Imap, b"a LOGIN ", b"{900+}\r\n"),
+        (Protocol::Imap, b"a AUTHENTICATE PLAIN\r\n", b"A"),
+        (Protocol::Imap, b"a AUTHENTICATE PLAIN ", b"A "),
+        (Protocol::Submission, b"", b"x"),
+        (Protocol::Submission, b"", b"EHLO x\r\n"),
+        (Protocol::Submission, b"EHLO ", b"x"),
+        (Protocol::Submission, b"AUTH PLAIN\r\n", b"A"),
+        (Protocol::Submission, b"BDAT 99999999999\r\n", b"x"),
+    ] {
+        let peak = peak(|| client(protocol), head, pattern, LONG);
+        assert!(
+            peak < MOST,
+            "{peak} bytes for {} {}",
+            head.escape_ascii(),
+            pattern.escape_ascii()
+        );
+    }
+    for (protocol, head, pattern) in [
+        (Protocol::Imap, &b""[..], &b"x"[..]),
+        (Protocol::Imap, b"* OK hi\r\n", b"* 1 EXISTS\r\n"),
+        (Protocol::Imap, b"* OK hi\r\n* X {60000}\r\n", b"x"),
+        (Protocol::Imap, b"* OK hi\r\n* CAPABILITY ", b"A "),
+        (Protocol::Submission, b"", b"2"),
+        (Protocol::Submission, b"", b"220-x\r\n"),
+        (Protocol::Submission, b"220 hi\r\n250-", b"x"),
+    ] {
+        let peak = peak(
+            || backend(protocol, leg(BackendLeg::StartTls, Announce::Nothing)),
+            head,
+            pattern,
+            LONG,
+        );
+        assert!(
+            peak < MOST,
+            "{peak} bytes for {} {}",
+            head.escape_ascii(),
+            pattern.escape_ascii()
+        );
+    }
+    for (protocol, greeting, pattern) in [
+        (
+            Protocol::Imap,
+            &b"* OK [CAPABILITY SASL-IR] hi\r\n"[..],
+            &b"* 1 EXISTS\r\n"[..],
+        ),
+        (
+            Protocol::Imap,
+            b"* OK [CAPABILITY SASL-IR] hi\r\n",
+            b"* X {3000}\r\n",
+        ),
+        (Protocol::Imap, b"* OK [CAPABILITY SASL-IR] hi\r\n", b"+ \r\n"),
+        (
+            Protocol::Submission,
+            b"220 hi\r\n250 hi\r\n",
+            b"235-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n",
+        ),
+        (Protocol::Submission, b"220 hi\r\n250 hi\r\n", b"334 x\r\n"),
+    ] {
+        let replay = || {
+            let handshake = backend(protocol, leg(BackendLeg::Plain, Announce::Nothing));
+            let ready = run(handshake, &[greeting]).done.unwrap().unwrap();
+            ready
+                .clear(PlaintextAuth::Allowed)
+                .unwrap()
+                .replay(&login(protocol).credential)
+        };
+        let peak = peak(replay, b"", pattern, LONG);
+        assert!(peak < MOST, "{peak} bytes for {}", pattern.escape_ascii());
+    }
+}
+
+#[test]
+fn a_connection_that_is_silent_holds_next_to_nothing() {
+    for protocol in PROTOCOLS {
+        let wire = Wire::new(client(protocol));
+        assert_eq!(wire.input.capacity(), 4096, "one read");
+        assert!(wire.output.capacity() < 1024);
+    }
+}
