@@ -1,5 +1,6 @@
 //! Why a change was not made.
 
+use mailswitch_proto::id::OperationId;
 use mailswitch_proto::revision::Position;
 
 use crate::store;
@@ -31,6 +32,9 @@ pub enum Error {
         /// What the database says.
         found: Position,
     },
+    /// Another process drives the operation, or it is no longer where its driver thought (promise F1).
+    #[error("operation {0} is driven by another process, or has moved on")]
+    NotOurs(OperationId),
     /// An answer that was kept under an idempotency key cannot be read.
     #[error("the answer kept under the idempotency key cannot be read: {0}")]
     Kept(#[source] serde_json::Error),

@@ -9,6 +9,7 @@ pub mod draft;
 pub mod error;
 pub mod log;
 pub mod memory;
+pub mod rules;
 pub mod sessions;
 pub mod writer;
 

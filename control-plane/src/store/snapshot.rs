@@ -1,5 +1,6 @@
 //! All that nodes need to know, at one instant: what a replica starts from.
 
+use mailswitch_config::resource::Resource;
 use mailswitch_proto::identifier::Key;
 use mailswitch_proto::revision::Position;
 use sqlx::{Connection as _, PgConnection, PgPool};
@@ -7,7 +8,6 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use super::Error;
 use super::fleet::Fleet;
 use super::hold::Hold;
-use super::resource::Resource;
 
 /// The routing state of the fleet at a position.
 #[derive(Debug, Clone)]

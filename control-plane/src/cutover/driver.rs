@@ -1,0 +1,420 @@
+//! Drives operations: one task each, which tells `steps` what happened, commits what comes back, and then acts on it
+//! (promise D1). Nothing is kept here that cannot be read again, so any process can take an operation over; only the
+//! time since the hold is counted on this process's own clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use mailswitch_proto::id::OperationId;
+use mailswitch_proto::trace_context::{adopt, of_traceparent, traceparent};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::flip::Flip;
+use super::hold::PutHold;
+use super::operation::{Fence, HookKind, Operation, Step};
+use super::release::Release;
+use super::request::{Standing, View};
+use super::steps::{Action, Event, step};
+use super::{Cutovers, Driven, HOOK_LEASE};
+use crate::change::{Change, Context, Error};
+use crate::store;
+use crate::store::hold::HookResult;
+use crate::store::operation::Fenced;
+
+/// How often an operation is looked at although nothing woke its driver.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a driver waits before it tries a step again that the database did not let it take.
+const BACK_OFF: Duration = Duration::from_millis(50);
+/// How often operations are looked for that nobody drives any more.
+const PATROL: Duration = Duration::from_secs(5);
+/// A replica that has not written its heartbeat for so long is taken as gone.
+const SILENT_SECONDS: u32 = 15;
+
+/// Takes over at the start, and whenever another replica falls silent.
+pub(super) async fn take_over_forever(cutovers: Cutovers) {
+    // At the start nobody is waited for: with one replica its predecessor is gone. If it is not, its next write finds out
+    // that the operation is no longer its own (promise F1), and nothing but time is lost.
+    let mut silent = 0;
+    loop {
+        match take_over(&cutovers, silent).await {
+            Ok(()) => silent = SILENT_SECONDS,
+            Err(error) => tracing::warn!(%error, "open operations could not be taken over; trying again"),
+        }
+        tokio::select! {
+            () = cutovers.inner.stop.cancelled() => return,
+            () = tokio::time::sleep(if silent == 0 { BACK_OFF } else { PATROL }) => {}
+        }
+    }
+}
+
+async fn take_over(cutovers: &Cutovers, silent_seconds: u32) -> Result<(), Error> {
+    let mut conn = cutovers.inner.writer.pool().acquire().await?;
+    let taken =
+        store::operation::operation_take_over(&mut conn, cutovers.inner.instance, silent_seconds).await?;
+    drop(conn);
+    for operation in taken {
+        tracing::info!(
+            operation = %operation.id,
+            step = operation.step.text(),
+            term = operation.fence.term,
+            "took over an operation that nobody drives"
+        );
+        drive(cutovers, operation.id, operation.fence).await?;
+    }
+    Ok(())
+}
+
+/// Starts the driver of an operation that was just recorded, or recorded before under the same idempotency key.
+pub(super) async fn drive_if_ours(cutovers: &Cutovers, id: OperationId) -> Result<(), Error> {
+    let operation = cutovers.get(id).await?.operation;
+    if operation.fence.holder == cutovers.inner.instance && !operation.step.is_end() {
+        drive(cutovers, id, operation.fence).await?;
+    }
+    Ok(())
+}
+
+async fn drive(cutovers: &Cutovers, id: OperationId, fence: Fence) -> Result<(), Error> {
+    let view = Arc::new(cutovers.get(id).await?);
+    let wake = Arc::new(Notify::new());
+    {
+        let mut driven = cutovers.inner.driven.lock();
+        if driven.contains_key(&id) {
+            return Ok(());
+        }
+        let (view, _) = watch::channel(view);
+        driven.insert(
+            id,
+            Driven {
+                wake: Arc::clone(&wake),
+                view,
+            },
+        );
+    }
+    let driver = Driver {
+        cutovers: cutovers.clone(),
+        id,
+        fence,
+        wake,
+        clock: Clock::default(),
+    };
+    cutovers.inner.tasks.spawn(driver.run());
+    Ok(())
+}
+
+struct Driver {
+    cutovers: Cutovers,
+    id: OperationId,
+    fence: Fence,
+    wake: Arc<Notify>,
+    clock: Clock,
+}
+
+/// What is counted on this process's own clock.
+#[derive(Default)]
+struct Clock {
+    deadline: Option<Instant>,
+    hook: Option<(HookKind, u64, Instant)>,
+}
+
+/// Whether there is more to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Look again at once.
+    Look,
+    /// Wait until something happens.
+    Wait,
+    /// It is over, or somebody else's.
+    End,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        let stop = self.cutovers.inner.stop.clone();
+        loop {
+            let next = tokio::select! {
+                () = stop.cancelled() => break,
+                next = self.turn() => next,
+            };
+            match next {
+                Ok(Next::Look) => {}
+                Ok(Next::End) => break,
+                Ok(Next::Wait) => self.wait().await,
+                Err(Error::NotOurs(_)) => {
+                    tracing::info!(operation = %self.id, "another process drives this operation now");
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(operation = %self.id, %error, "a step could not be taken; trying again");
+                    // Acknowledgements may have been lost on their way into the database (promise Q6).
+                    self.cutovers.inner.nodes.repeat_acknowledgements();
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        }
+        // Watchers see the last view, and then that nothing follows.
+        self.cutovers.inner.driven.lock().remove(&self.id);
+    }
+
+    async fn wait(&self) {
+        let until = self.clock.deadline.map_or(LOOK, |deadline| {
+            deadline.saturating_duration_since(Instant::now()).min(LOOK)
+        });
+        tokio::select! {
+            () = self.cutovers.inner.stop.cancelled() => {}
+            () = self.wake.notified() => {}
+            () = tokio::time::sleep(until) => {}
+        }
+    }
+
+    /// Reads how things are, tells the steps what that means, and does what they say.
+    async fn turn(&mut self) -> Result<Next, Error> {
+        let view = self.cutovers.get(self.id).await?;
+        self.publish(&view);
+        let operation = &view.operation;
+        if operation.step.is_end() {
+            return Ok(Next::End);
+        }
+        if operation.fence != self.fence {
+            return Err(Error::NotOurs(self.id));
+        }
+        self.clock.follow(operation);
+        let (_, mut actions) = step(operation.clone(), &Event::Taken);
+        for event in self.events(&view).await? {
+            let (moved, then) = step(operation.clone(), &event);
+            if moved != *operation {
+                self.write(&moved, operation.step).await?;
+                actions = then;
+                // One step at a time, each committed; the rest is read anew.
+                return match self.act(&moved, &actions).await? {
+                    Next::End => Ok(Next::End),
+                    _ => Ok(Next::Look),
+                };
+            }
+        }
+        self.act(operation, &actions).await
+    }
+
+    fn publish(&self, view: &View) {
+        if let Some(driven) = self.cutovers.inner.driven.lock().get(&self.id) {
+            driven.view.send_if_modified(|seen| {
+                let moved = seen.operation != view.operation || seen.proofs != view.proofs;
+                *seen = Arc::new(view.clone());
+                moved
+            });
+        }
+    }
+
+    /// What is true now, the most important first. All of them are levels.
+    async fn events(&mut self, view: &View) -> Result<Vec<Event>, Error> {
+        let operation = &view.operation;
+        let mut events = Vec::new();
+        if let Some(why) = &operation.abort_asked {
+            events.push(Event::AbortAsked(why.clone()));
+        }
+        let Some(hold) = operation.hold else {
+            return Ok(events);
+        };
+        if let Some(stuck) = view.proofs.iter().find_map(|proof| proof.stuck.as_ref()) {
+            events.push(Event::Stuck {
+                node: stuck.node.clone(),
+                destination: stuck.destination.clone(),
+                session: stuck.session.clone(),
+            });
+        }
+        let missing = missing(view);
+        if self.clock.deadline_is_over() {
+            events.push(Event::Deadline(missing.clone()));
+        }
+        events.push(Event::Missing(missing));
+        if let Step::Copying | Step::Verifying = operation.step {
+            let mut conn = self.cutovers.inner.writer.pool().acquire().await?;
+            let hooks = store::hold::hook_list(&mut conn, hold).await?;
+            events.extend(self.hook_event(operation.step, &hooks));
+        }
+        Ok(events)
+    }
+
+    fn hook_event(&mut self, at: Step, hooks: &[store::hold::HookState]) -> Option<Event> {
+        let kind = match at {
+            Step::Copying => HookKind::Copy,
+            _ => HookKind::Verify,
+        };
+        let state = hooks.iter().find(|state| state.hook == kind.text());
+        match state.and_then(|state| Some((state.finished?, &state.detail))) {
+            Some((HookResult::Passed, _)) => Some(Event::HookPassed(kind)),
+            Some((HookResult::Failed, detail)) => Some(Event::HookFailed(kind, detail.clone())),
+            None => self
+                .clock
+                .hook_lapsed(kind, state.map_or(0, |state| state.renewals))
+                .then_some(Event::HookLapsed(kind)),
+        }
+    }
+
+    async fn write(&self, moved: &Operation, was: Step) -> Result<(), Error> {
+        let moved = match moved.step.is_end() {
+            true => Operation {
+                ended_at: Some(Utc::now()),
+                ..moved.clone()
+            },
+            false => moved.clone(),
+        };
+        let mut conn = self.cutovers.inner.writer.pool().acquire().await?;
+        match store::operation::operation_put(&mut conn, &moved, was).await? {
+            Fenced::Written => {
+                tracing::debug!(operation = %self.id, from = was.text(), to = moved.step.text(), "step");
+                Ok(())
+            }
+            Fenced::NotOurs => Err(Error::NotOurs(self.id)),
+        }
+    }
+
+    async fn act(&mut self, operation: &Operation, actions: &[Action]) -> Result<Next, Error> {
+        let mut next = Next::Wait;
+        for action in actions {
+            match action {
+                Action::Watch | Action::AwaitHook(_) => {}
+                Action::Hold => {
+                    self.hold(operation).await?;
+                    next = Next::Look;
+                }
+                Action::Flip => {
+                    self.flip(operation).await?;
+                    next = Next::Look;
+                }
+                Action::Release => {
+                    let span = self.span(operation, Step::Releasing);
+                    self.commit(operation, span, |traceparent| {
+                        Release::new(self.id, self.fence, traceparent)
+                    })
+                    .await?;
+                    next = Next::Look;
+                }
+                // The last view is published first.
+                Action::Finish => next = Next::Look,
+            }
+        }
+        Ok(next)
+    }
+
+    async fn hold(&mut self, operation: &Operation) -> Result<(), Error> {
+        let span = self.span(operation, Step::Holding);
+        let done = self
+            .commit(operation, span, |traceparent| {
+                PutHold::new(operation.clone(), traceparent)
+            })
+            .await;
+        match done {
+            Err(Error::Refused(refusal)) => {
+                let (moved, _) = step(operation.clone(), &Event::HoldRefused(refusal.what));
+                self.write(&moved, operation.step).await
+            }
+            Err(error) => Err(error),
+            Ok(()) => {
+                self.clock.deadline = Some(Instant::now() + Duration::from_millis(operation.max_hold_ms));
+                Ok(())
+            }
+        }
+    }
+
+    async fn flip(&self, operation: &Operation) -> Result<(), Error> {
+        let span = self.span(operation, Step::Flipping);
+        let done = self
+            .commit(operation, span, |traceparent| {
+                Flip::new(self.id, self.fence, traceparent)
+            })
+            .await;
+        match done {
+            Err(Error::Refused(refusal)) => {
+                let (moved, _) = step(operation.clone(), &Event::FlipRefused(refusal.nodes));
+                self.write(&moved, operation.step).await
+            }
+            other => other,
+        }
+    }
+
+    /// A span of the operation's trace: under what started it, also in a process that took it over.
+    fn span(&self, operation: &Operation, step: Step) -> tracing::Span {
+        let span = tracing::info_span!(
+            "cutover step",
+            "mail.cutover.step" = step.text(),
+            "mail.cutover.id" = %operation.id,
+            "mail.cutover.term" = operation.fence.term,
+        );
+        adopt(&span, of_traceparent(&operation.traceparent));
+        span
+    }
+
+    async fn commit<C: Change>(
+        &self,
+        operation: &Operation,
+        span: tracing::Span,
+        change: impl FnOnce(String) -> C,
+    ) -> Result<(), Error> {
+        let context = Context {
+            actor: crate::change::Actor {
+                who: operation.started_by.clone(),
+                from: operation.started_from.clone(),
+            },
+            ..Context::own(&operation.reason)
+        };
+        let traced = span.in_scope(traceparent);
+        let traceparent = if traced.is_empty() {
+            operation.traceparent.clone()
+        } else {
+            traced
+        };
+        let context = Context {
+            traceparent: traceparent.clone(),
+            ..context
+        };
+        let change = change(traceparent);
+        self.cutovers
+            .inner
+            .writer
+            .commit(&context, &change)
+            .instrument(span)
+            .await
+            .map(|_| ())
+    }
+}
+
+impl Clock {
+    /// After a takeover, the time that is left is what the record says, and never more than the whole.
+    fn follow(&mut self, operation: &Operation) {
+        if let (None, Some(deadline)) = (self.deadline, operation.deadline) {
+            let left = (deadline - Utc::now()).to_std().unwrap_or(Duration::ZERO);
+            self.deadline = Some(Instant::now() + left.min(Duration::from_millis(operation.max_hold_ms)));
+        }
+    }
+
+    fn deadline_is_over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Counted from when this process saw the last renewal, with a margin of a quarter.
+    fn hook_lapsed(&mut self, kind: HookKind, renewals: u64) -> bool {
+        match self.hook {
+            Some((known, count, since)) if known == kind && count == renewals => {
+                since.elapsed() > HOOK_LEASE * 5 / 4
+            }
+            _ => {
+                self.hook = Some((kind, renewals, Instant::now()));
+                false
+            }
+        }
+    }
+}
+
+fn missing(view: &View) -> Vec<String> {
+    let mut missing: Vec<String> = view
+        .proofs
+        .iter()
+        .filter(|proof| proof.standing == Standing::Missing)
+        .map(|proof| proof.node.clone())
+        .collect();
+    missing.dedup();
+    missing
+}
