@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use mailswitch_config::SiteName;
-use mailswitch_config::fleet::FleetConfig;
+use mailswitch_config::fleet::{Files, FleetConfig};
 use mailswitch_config::resource::Resource;
 use mailswitch_config::table::routing::OnUnknown;
 use mailswitch_proto::identifier::{HashKey, Identifier, Key};
@@ -36,7 +36,7 @@ impl Rules {
     #[must_use]
     pub fn of(resources: Vec<Resource>, hash_key: HashKey) -> Self {
         Self {
-            config: FleetConfig::from_resources(&resources, &SiteName::from("")).config,
+            config: FleetConfig::from_resources(&resources, &SiteName::from(""), Files::Elsewhere).config,
             resources,
             hash_key,
         }

@@ -184,7 +184,12 @@ fn is_of_configuration(change: &wire::Change) -> bool {
 
 /// What a validator of a later version let through and ours refuses is left out here, as it is on a node.
 fn config_of(state: &State) -> FleetConfig {
-    FleetConfig::from_resources(&state.resource_list(), &SiteName::from("")).config
+    FleetConfig::from_resources(
+        &state.resource_list(),
+        &SiteName::from(""),
+        mailswitch_config::fleet::Files::Elsewhere,
+    )
+    .config
 }
 
 /// The tail that ends at `position`. Entries that do not lead there are left out: nodes get a snapshot instead.

@@ -1,0 +1,217 @@
+//! Registration of nodes (promise N1 to N4). A registration is a revision: a flip that looked at the registered nodes
+//! cannot commit past it (promise F1).
+
+use mailswitch_proto::id::InstanceId;
+use mailswitch_proto::revision::Revision;
+use serde::{Deserialize, Serialize};
+
+use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
+use crate::store::audit::Proof;
+use crate::store::change::Breadth;
+use crate::store::node::{Node, node_list, node_put, node_remove};
+
+/// What a node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// This process, as it will be registered; `registered` is not looked at.
+    pub node: Node,
+    /// The process that last owned its state directory, which is gone: the new one holds that directory's lock.
+    pub replaces: Option<InstanceId>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// The revision of its registration. Unless it was registered before, it serves only at or after it (promise N4).
+    pub revision: u64,
+    /// Whether it was registered before.
+    pub since: Since,
+}
+
+/// Whether a process was registered before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Since {
+    /// It was.
+    Before,
+    /// It is now.
+    Now,
+}
+
+/// Registers a process of a node. One that is registered already costs no revision.
+///
+/// # Errors
+/// Refused when its name is taken by another machine.
+pub async fn node_register(writer: &Writer, context: &Context, hello: &Hello) -> Result<Registered, Error> {
+    Ok(writer.commit(context, &Register(hello)).await?.output)
+}
+
+/// Removes the registrations of a node, or of one process of it: it no longer counts in a flip.
+///
+/// # Errors
+/// Refused when there is none, or without the operator's word that it is stopped.
+pub async fn node_forget(
+    writer: &Writer,
+    context: &Context,
+    forget: &Forget,
+) -> Result<Committed<u64>, Error> {
+    writer.commit(context, forget).await
+}
+
+struct Register<'a>(&'a Hello);
+
+impl Change for Register<'_> {
+    type Output = Registered;
+
+    fn verb(&self) -> &'static str {
+        "node register"
+    }
+
+    fn request(&self) -> String {
+        format!("{:?}", self.0)
+    }
+
+    async fn make(&self, draft: &mut Draft<'_>) -> Result<Registered, Error> {
+        let Hello { node, replaces } = self.0;
+        let all = node_list(draft.conn).await?;
+        if let Some(known) = all.iter().find(|known| known.instance == node.instance) {
+            return known_process(draft, known, node).await;
+        }
+        let namesakes: Vec<&Node> = all.iter().filter(|known| known.name == node.name).collect();
+        if let Some(other) = namesakes.iter().find(|known| known.machine != node.machine) {
+            return Err(Refusal::precondition(
+                format!(
+                    "a node {} of another machine is registered (process {}, since revision {})",
+                    node.name, other.instance, other.registered
+                ),
+                format!(
+                    "give this one another name; or, if that machine's node is stopped: mailswitchctl node forget {} \
+                     --i-stopped-it",
+                    node.name
+                ),
+            )
+            .into());
+        }
+        let before = namesakes.iter().find(|known| Some(known.instance) == *replaces);
+        if let Some(replaced) = before {
+            node_remove(draft.conn, replaced.instance).await?;
+        }
+        let registered = Node {
+            registered: draft.revision(),
+            ..node.clone()
+        };
+        node_put(draft.conn, &registered).await?;
+        draft.touch(Breadth::Nodes);
+        draft.audit(
+            self.verb(),
+            &node.name,
+            &before.map_or_else(String::new, |known| known.instance.to_string()),
+            &node.instance.to_string(),
+            Proof::Standing,
+        );
+        Ok(Registered {
+            revision: registered.registered.0,
+            since: Since::Now,
+        })
+    }
+}
+
+/// It says Hello again: what it runs and listens on may have changed with a reload.
+async fn known_process(draft: &mut Draft<'_>, known: &Node, said: &Node) -> Result<Registered, Error> {
+    if known.name != said.name || known.machine != said.machine {
+        return Err(Refusal::precondition(
+            format!(
+                "process {} is registered as node {}, not {}",
+                known.instance, known.name, said.name
+            ),
+            "restart the node",
+        )
+        .into());
+    }
+    let now = Node {
+        registered: known.registered,
+        ..said.clone()
+    };
+    if now != *known {
+        node_put(draft.conn, &now).await?;
+    }
+    Ok(Registered {
+        revision: known.registered.0,
+        since: Since::Before,
+    })
+}
+
+/// `mailswitchctl node forget`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forget {
+    /// The node.
+    pub node: String,
+    /// One process of it; none: all.
+    pub instance: Option<InstanceId>,
+    /// `--i-stopped-it`.
+    pub word: Word,
+}
+
+/// The operator's word that a machine's node is stopped (promise N3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Not given.
+    Missing,
+    /// Given.
+    Stopped,
+}
+
+impl Change for Forget {
+    type Output = u64;
+
+    fn verb(&self) -> &'static str {
+        "node forget"
+    }
+
+    fn request(&self) -> String {
+        format!("{self:?}")
+    }
+
+    async fn make(&self, draft: &mut Draft<'_>) -> Result<u64, Error> {
+        let gone: Vec<Node> = node_list(draft.conn)
+            .await?
+            .into_iter()
+            .filter(|known| known.name == self.node && self.instance.is_none_or(|one| one == known.instance))
+            .collect();
+        if gone.is_empty() {
+            return Err(Refusal::precondition(
+                format!("no such node is registered: {}", self.node),
+                "see `mailswitchctl node list`",
+            )
+            .into());
+        }
+        if self.word == Word::Missing {
+            return Err(Refusal::precondition(
+                format!(
+                    "{} may be running and serve its table although nobody hears of it",
+                    self.node
+                ),
+                "stop it, and say so with --i-stopped-it",
+            )
+            .into());
+        }
+        for node in &gone {
+            node_remove(draft.conn, node.instance).await?;
+            draft.audit(
+                self.verb(),
+                &node.name,
+                &node.instance.to_string(),
+                "forgotten, on the operator's word that it is stopped",
+                Proof::Waived,
+            );
+        }
+        draft.touch(Breadth::Nodes);
+        Ok(gone.len() as u64)
+    }
+}
+
+/// The revision of a registration.
+impl From<Registered> for Revision {
+    fn from(registered: Registered) -> Self {
+        Self(registered.revision)
+    }
+}
