@@ -1,0 +1,334 @@
+//! A cutover or rollback, as it is shown while it runs and when it has ended.
+
+use mailswitch_proto::control::v1::{NodeProof, Operation, Outcome, Step};
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::output::{Grid, Render, filled, identity, or_dash, printable, span, time};
+
+/// One operation.
+#[derive(Debug, Clone, Serialize)]
+pub struct OperationView {
+    /// None: it was only tried.
+    pub id: Option<String>,
+    account: String,
+    identifiers: Vec<String>,
+    from: Vec<String>,
+    to: String,
+    step: &'static str,
+    /// None: it goes on.
+    outcome: Option<&'static str>,
+    /// Why it was released.
+    cause: Option<String>,
+    hold: Option<String>,
+    hold_revision: Option<u64>,
+    /// Of the flip or the release.
+    end_revision: Option<u64>,
+    /// From the hold's commit to its end.
+    held_millis: Option<u64>,
+    proofs: Vec<ProofView>,
+    /// Nodes without a proof.
+    missing: Vec<String>,
+    started_at: Option<String>,
+    held_at: Option<String>,
+    ended_at: Option<String>,
+    deadline: Option<String>,
+    reason: Option<String>,
+    started_by: String,
+    traceparent: Option<String>,
+}
+
+/// What a node has proven.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProofView {
+    node: String,
+    instance: Option<String>,
+    /// No session of the account is left there, and none will be admitted.
+    quiesced: bool,
+    connected: bool,
+    /// A session that did not end in time.
+    stuck: Option<StuckView>,
+}
+
+/// A backend leg that did not end.
+#[derive(Debug, Clone, Serialize)]
+pub struct StuckView {
+    destination: String,
+    session: String,
+    protocol: String,
+}
+
+impl From<Operation> for OperationView {
+    fn from(operation: Operation) -> Self {
+        Self {
+            step: step_words(operation.step()),
+            outcome: outcome_words(operation.outcome()),
+            id: identity(&operation.id),
+            held_millis: (operation.held_unix_millis > 0 && operation.ended_unix_millis > 0).then(|| {
+                operation
+                    .ended_unix_millis
+                    .saturating_sub(operation.held_unix_millis)
+            }),
+            account: operation.account,
+            identifiers: operation.identifiers,
+            from: operation.from,
+            to: operation.to,
+            cause: filled(&operation.cause),
+            hold: identity(&operation.hold),
+            hold_revision: (operation.hold_revision > 0).then_some(operation.hold_revision),
+            end_revision: (operation.end_revision > 0).then_some(operation.end_revision),
+            proofs: operation.proofs.into_iter().map(ProofView::from).collect(),
+            missing: operation.missing,
+            started_at: at(operation.started_unix_millis),
+            held_at: at(operation.held_unix_millis),
+            ended_at: at(operation.ended_unix_millis),
+            deadline: at(operation.deadline_unix_millis),
+            reason: filled(&operation.reason),
+            started_by: operation.started_by,
+            traceparent: filled(&operation.traceparent),
+        }
+    }
+}
+
+impl From<NodeProof> for ProofView {
+    fn from(proof: NodeProof) -> Self {
+        Self {
+            node: proof.node,
+            instance: identity(&proof.instance),
+            quiesced: proof.quiesced,
+            connected: proof.connected,
+            stuck: proof.stuck.map(|stuck| StuckView {
+                destination: stuck.destination,
+                session: stuck.session,
+                protocol: stuck.protocol,
+            }),
+        }
+    }
+}
+
+fn at(unix_millis: u64) -> Option<String> {
+    i64::try_from(unix_millis).ok().and_then(time)
+}
+
+/// A step, in the words of the design.
+#[must_use]
+pub const fn step_words(step: Step) -> &'static str {
+    match step {
+        Step::Unspecified => "unknown",
+        Step::Planned => "planned",
+        Step::Armed => "armed",
+        Step::Holding => "holding",
+        Step::Draining => "draining",
+        Step::Copying => "copying",
+        Step::Verifying => "verifying",
+        Step::Flipping => "flipping",
+        Step::Done => "done",
+        Step::Releasing => "releasing",
+        Step::Aborted => "aborted",
+    }
+}
+
+/// An outcome; none while it goes on.
+#[must_use]
+pub const fn outcome_words(outcome: Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Unspecified => None,
+        Outcome::Done => Some("done"),
+        Outcome::Released => Some("released"),
+        Outcome::Unproven => Some("unproven"),
+    }
+}
+
+/// How our watching of an operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With the operation itself.
+    Outcome(Outcome),
+    /// It was only tried.
+    Tried,
+    /// It goes on, and we no longer wait.
+    TimedOut,
+    /// The control plane was lost.
+    Lost,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Ended {
+    /// The exit code of the verbs that move an account.
+    #[must_use]
+    pub const fn exit(self) -> Exit {
+        match self {
+            Self::Outcome(Outcome::Done) | Self::Tried => Exit::Done,
+            Self::Outcome(Outcome::Released) => Exit::Released,
+            Self::Outcome(Outcome::Unproven) => Exit::Unproven,
+            Self::Outcome(Outcome::Unspecified) | Self::TimedOut => Exit::TimedOut,
+            Self::Lost => Exit::Unknown,
+            Self::Interrupted => Exit::Interrupted,
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Outcome(Outcome::Done) => "done",
+            Self::Outcome(Outcome::Released) => "released",
+            Self::Outcome(Outcome::Unproven) => "unproven",
+            Self::Tried => "tried",
+            Self::Outcome(Outcome::Unspecified) | Self::TimedOut => "timed-out",
+            Self::Lost => "unknown",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// The last thing that a verb that moves an account prints.
+#[derive(Debug, Serialize)]
+pub struct ResultView {
+    result: &'static str,
+    exit: u8,
+    #[serde(flatten)]
+    operation: OperationView,
+    #[serde(skip)]
+    ended: Ended,
+}
+
+impl ResultView {
+    /// What became of an operation.
+    #[must_use]
+    pub fn new(operation: Operation, ended: Ended) -> Self {
+        Self {
+            result: ended.words(),
+            exit: ended.exit() as u8,
+            operation: operation.into(),
+            ended,
+        }
+    }
+
+    fn headline(&self) -> String {
+        let OperationView {
+            account,
+            from,
+            to,
+            cause,
+            ..
+        } = &self.operation;
+        let source = from.join(" or ");
+        let cause = cause
+            .as_ref()
+            .map(|cause| format!(": {cause}"))
+            .unwrap_or_default();
+        match self.ended {
+            Ended::Outcome(Outcome::Done) => format!("{account} is on {to}"),
+            Ended::Outcome(Outcome::Released) => format!("{account} stays on {source}{cause}"),
+            Ended::Outcome(Outcome::Unproven) => {
+                let missing = self.operation.missing.join(", ");
+                format!("{account} stays on {source}: not proven on {missing}{cause}")
+            }
+            Ended::Tried => format!("{account} could be moved from {source} to {to}; nothing was changed"),
+            Ended::TimedOut | Ended::Outcome(Outcome::Unspecified) => {
+                format!("{account}: not ended yet; the operation goes on")
+            }
+            Ended::Lost => format!(
+                "{account}: the control plane was lost; the outcome is unknown, the operation recorded"
+            ),
+            Ended::Interrupted => format!("{account}: interrupted; the operation goes on"),
+        }
+    }
+
+    fn nodes(&self) -> Option<String> {
+        let proofs = &self.operation.proofs;
+        if proofs.is_empty() {
+            return None;
+        }
+        let proven: Vec<_> = proofs
+            .iter()
+            .filter(|proof| proof.quiesced)
+            .map(|proof| proof.node.as_str())
+            .collect();
+        let count = format!("{} of {}", proven.len(), proofs.len());
+        Some(if proven.is_empty() {
+            count
+        } else {
+            format!("{count}: {}", proven.join(", "))
+        })
+    }
+}
+
+impl Render for ResultView {
+    fn table(&self) -> String {
+        let operation = &self.operation;
+        let mut text = format!("{}\n", printable(&self.headline()));
+        let mut line = |what: &str, value: Option<String>| {
+            if let Some(value) = value {
+                text.push_str(&format!("  {what:<13} {}\n", printable(&value)));
+            }
+        };
+        line("identifiers", filled(&operation.identifiers.join(", ")));
+        line(
+            "moved from",
+            (self.ended == Ended::Outcome(Outcome::Done)).then(|| operation.from.join(", ")),
+        );
+        line("held for", operation.held_millis.map(span));
+        line("proven on", self.nodes());
+        for proof in operation.proofs.iter().filter(|proof| !proof.quiesced) {
+            line("not proven", Some(proof.words()));
+        }
+        line(
+            "revision",
+            operation.end_revision.map(|revision| revision.to_string()),
+        );
+        line("operation", operation.id.clone());
+        let goes_on = matches!(self.ended, Ended::TimedOut | Ended::Lost | Ended::Interrupted);
+        if let (true, Some(id)) = (goes_on, &operation.id) {
+            line("to watch it", Some(format!("mailswitchctl operation watch {id}")));
+            line("to end it", Some(format!("mailswitchctl operation abort {id}")));
+        }
+        text
+    }
+}
+
+impl ProofView {
+    /// Why there is no proof.
+    fn words(&self) -> String {
+        let why = match (&self.stuck, self.connected) {
+            (Some(stuck), _) => format!(
+                "{} session {} on {} did not end",
+                stuck.protocol, stuck.session, stuck.destination
+            ),
+            (None, true) => "connected, has not said so".to_owned(),
+            (None, false) => "not connected".to_owned(),
+        };
+        format!("{} ({why})", self.node)
+    }
+}
+
+/// Many operations, one a line.
+#[must_use]
+pub fn operations_grid(operations: &[OperationView]) -> Grid {
+    let headings = [
+        "OPERATION",
+        "ACCOUNT",
+        "FROM",
+        "TO",
+        "STEP",
+        "OUTCOME",
+        "HELD",
+        "STARTED",
+        "CAUSE",
+    ];
+    let mut grid = Grid::new(headings).numbers(&[6]);
+    for operation in operations {
+        grid.row([
+            or_dash(&operation.id),
+            operation.account.clone(),
+            operation.from.join(","),
+            operation.to.clone(),
+            operation.step.to_owned(),
+            operation.outcome.unwrap_or("runs").to_owned(),
+            operation.held_millis.map_or_else(|| "-".to_owned(), span),
+            or_dash(&operation.started_at),
+            or_dash(&operation.cause),
+        ]);
+    }
+    grid
+}

@@ -1,0 +1,266 @@
+//! `session list`, `session kick`: the open sessions of the whole fleet, asked of every node now.
+
+use mailswitch_proto::control::v1::{NodeKicked, NodeSessions, SessionKickRequest, SessionListRequest};
+use mailswitch_proto::fleet::v1::Session;
+use serde::Serialize;
+
+use super::Context;
+use crate::change::ChangeArguments;
+use crate::exit::{Exit, Failure};
+use crate::output::{Grid, Render, filled, or_dash, printable, span};
+
+/// `session …`
+#[derive(Debug, clap::Subcommand)]
+pub enum SessionVerb {
+    /// The open sessions. Exit 7 when a node did not answer.
+    List(ListArguments),
+    /// End sessions: all of an account, or one. Exit 7 when a node did not hear it.
+    Kick(KickArguments),
+}
+
+/// `session list`
+#[derive(Debug, clap::Args)]
+pub struct ListArguments {
+    /// Only those of this identifier's account.
+    #[arg(long, value_name = "IDENTIFIER")]
+    identifier: Option<String>,
+    /// Only those that are there.
+    #[arg(long, value_name = "NAME")]
+    destination: Option<String>,
+    /// Only those of this node.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// At most so many of each node.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+}
+
+/// `session kick`
+#[derive(Debug, clap::Args)]
+pub struct KickArguments {
+    /// All sessions of this identifier's account.
+    #[arg(required_unless_present = "session", conflicts_with = "session")]
+    identifier: Option<String>,
+    /// This one session, by the id that `session list` shows.
+    #[arg(long, value_name = "ID")]
+    session: Option<String>,
+    #[command(flatten)]
+    change: ChangeArguments,
+}
+
+impl SessionVerb {
+    /// Does it.
+    ///
+    /// # Errors
+    /// It is refused, or the control plane does not answer.
+    pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        match self {
+            Self::List(arguments) => arguments.run(context).await,
+            Self::Kick(arguments) => arguments.run(context).await,
+        }
+    }
+}
+
+impl ListArguments {
+    async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let request = SessionListRequest {
+            identifier: self.identifier.unwrap_or_default(),
+            destination: self.destination.unwrap_or_default(),
+            node: self.node.unwrap_or_default(),
+            limit: self.limit,
+        };
+        let connection = context.connect().await?;
+        let answer = connection
+            .ask(async |mut control| control.session_list(request).await)
+            .await?;
+        let sessions = Sessions::from(answer.nodes);
+        context.output.print(&sessions)?;
+        Ok(if sessions.errors.is_empty() {
+            Exit::Done
+        } else {
+            Exit::Unproven
+        })
+    }
+}
+
+impl KickArguments {
+    async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let change = self.change.context();
+        let request = SessionKickRequest {
+            change: Some(change.clone()),
+            identifier: self.identifier.unwrap_or_default(),
+            session: self.session.unwrap_or_default(),
+        };
+        let mut connection = context.connect().await?;
+        let answer = connection
+            .change(&change, async |mut control| {
+                control.session_kick(request.clone()).await
+            })
+            .await?;
+        let kicked = Kicked {
+            nodes: answer.nodes.into_iter().map(KickedNode::from).collect(),
+        };
+        context.output.print(&kicked)?;
+        let all = kicked.nodes.iter().all(|node| node.error.is_none());
+        Ok(if all { Exit::Done } else { Exit::Unproven })
+    }
+}
+
+/// One session.
+#[derive(Debug, Serialize)]
+pub struct SessionView {
+    node: String,
+    site: String,
+    id: String,
+    identifier: Option<String>,
+    protocol: String,
+    destination: Option<String>,
+    state: String,
+    client: String,
+    listener: String,
+    age_millis: u64,
+}
+
+/// A node that could not be asked.
+#[derive(Debug, Serialize)]
+pub struct Silent {
+    node: String,
+    error: String,
+}
+
+/// The sessions of the fleet.
+#[derive(Debug, Serialize)]
+pub struct Sessions {
+    sessions: Vec<SessionView>,
+    /// How many there are, listed or not.
+    total: u64,
+    /// A node has more than were asked for.
+    truncated: bool,
+    errors: Vec<Silent>,
+}
+
+impl From<Vec<NodeSessions>> for Sessions {
+    fn from(nodes: Vec<NodeSessions>) -> Self {
+        let mut all = Self {
+            sessions: Vec::new(),
+            total: 0,
+            truncated: false,
+            errors: Vec::new(),
+        };
+        for node in nodes {
+            if !node.error.is_empty() {
+                all.errors.push(Silent {
+                    node: node.node.clone(),
+                    error: node.error,
+                });
+            }
+            let Some(page) = node.page else { continue };
+            all.total += page.total;
+            all.truncated |= page.truncated;
+            let view = |session| SessionView::of(session, &node.node, &node.site);
+            all.sessions.extend(page.sessions.into_iter().map(view));
+        }
+        all
+    }
+}
+
+impl SessionView {
+    fn of(session: Session, node: &str, site: &str) -> Self {
+        Self {
+            node: node.to_owned(),
+            site: site.to_owned(),
+            id: session.id,
+            identifier: filled(&session.identifier),
+            protocol: session.protocol,
+            destination: filled(&session.destination),
+            state: session.state,
+            client: session.client,
+            listener: session.listener,
+            age_millis: session.age_millis,
+        }
+    }
+}
+
+impl Render for Sessions {
+    fn table(&self) -> String {
+        let headings = [
+            "NODE",
+            "SESSION",
+            "IDENTIFIER",
+            "PROTOCOL",
+            "DESTINATION",
+            "STATE",
+            "CLIENT",
+            "AGE",
+        ];
+        let mut grid = Grid::new(headings).numbers(&[7]);
+        for session in &self.sessions {
+            grid.row([
+                session.node.clone(),
+                session.id.clone(),
+                or_dash(&session.identifier),
+                session.protocol.clone(),
+                or_dash(&session.destination),
+                session.state.clone(),
+                session.client.clone(),
+                span(session.age_millis),
+            ]);
+        }
+        let mut text = grid.text_or("there are no such sessions");
+        if self.truncated {
+            text.push_str(&format!(
+                "listed {} of {}; --limit lists more\n",
+                self.sessions.len(),
+                self.total
+            ));
+        }
+        for silent in &self.errors {
+            text.push_str(&format!(
+                "{} did not answer: {}\n",
+                printable(&silent.node),
+                printable(&silent.error)
+            ));
+        }
+        text
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct KickedNode {
+    node: String,
+    sessions: u64,
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Kicked {
+    nodes: Vec<KickedNode>,
+}
+
+impl From<NodeKicked> for KickedNode {
+    fn from(node: NodeKicked) -> Self {
+        Self {
+            node: node.node,
+            sessions: node.sessions,
+            error: filled(&node.error),
+        }
+    }
+}
+
+impl Render for Kicked {
+    fn table(&self) -> String {
+        let mut grid = Grid::new(["NODE", "ENDED", "REMARK"]).numbers(&[1]);
+        for node in &self.nodes {
+            let remark = node
+                .error
+                .as_ref()
+                .map(|error| format!("did not hear it: {error}"));
+            grid.row([
+                node.node.clone(),
+                node.sessions.to_string(),
+                remark.unwrap_or_default(),
+            ]);
+        }
+        grid.text_or("there are no nodes")
+    }
+}
