@@ -10,8 +10,12 @@ use crate::secret::StoreUrl;
 pub(crate) fn http(node: &Node, schemes: &[&str], example: &str) -> Result<String, Wrong> {
     let text = value::filled(node)?;
     let wrong = |message: &str| {
-        let shown = quoted(&StoreUrl::new(text.clone()).to_string());
-        Err(Wrong::new(message, format!("write it like \"{example}\"")).showing(Show::Text(shown)))
+        let wrong = Wrong::new(message, format!("write it like \"{example}\""));
+        Err(if text.contains('@') {
+            wrong.showing(Show::Text(quoted(&StoreUrl::new(text.clone()).to_string())))
+        } else {
+            wrong
+        })
     };
     let Some((scheme, rest)) = text.split_once("://") else {
         return wrong("this address has no scheme");

@@ -12,7 +12,7 @@ pub struct Cutover {
     pub hold_login_timeout: Duration,
     /// How long a cutover may hold its account before it is released to the source.
     pub max_hold: Duration,
-    /// When a session that has not become quiet is ended anyway.
+    /// When a session that has not become quiet is ended anyway. At most `max_hold` when the file does not say.
     pub drain_timeout: Duration,
     /// How long a node may admit armed accounts without hearing from the control plane.
     pub lease: Duration,
@@ -50,10 +50,11 @@ keyword! {
 impl Cutover {
     pub(crate) fn read(mut table: TableReader<'_, '_>) -> Self {
         let absent = Self::default();
+        let max_hold = table.duration("max_hold", absent.max_hold);
         let cutover = Self {
             hold_login_timeout: table.duration("hold_login_timeout", absent.hold_login_timeout),
-            max_hold: table.duration("max_hold", absent.max_hold),
-            drain_timeout: table.duration("drain_timeout", absent.drain_timeout),
+            max_hold,
+            drain_timeout: table.duration("drain_timeout", absent.drain_timeout.min(max_hold)),
             lease: table.duration("lease", absent.lease),
             held_reply: table.keyword("held_reply", absent.held_reply),
         };
