@@ -58,6 +58,8 @@ pub struct Refusal {
     pub remedy: String,
     /// The nodes that it names.
     pub nodes: Vec<String>,
+    /// What is wrong with each part of what was asked, a sentence each.
+    pub details: Vec<String>,
 }
 
 /// Why, for the exit code of `mailswitchctl`.
@@ -93,12 +95,19 @@ impl Refusal {
         }
     }
 
+    /// With what is wrong with each part of what was asked.
+    #[must_use]
+    pub fn with_details(self, details: Vec<String>) -> Self {
+        Self { details, ..self }
+    }
+
     fn new(kind: RefusalKind, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             kind,
             what: what.into(),
             remedy: remedy.into(),
             nodes: Vec::new(),
+            details: Vec::new(),
         }
     }
 }

@@ -4,11 +4,15 @@
 //! one revision. The path: `context` (who asks, why) -> `mapping`, `account`, `resource`, `node` (what is asked, and
 //! whether it may be) -> `draft` (what it does) -> `writer` (number, digest, commit) -> `log` (how readers follow).
 
+pub mod account;
 pub mod context;
 pub mod draft;
 pub mod error;
 pub mod log;
+pub mod mapping;
 pub mod memory;
+pub mod node;
+pub mod resource;
 pub mod rules;
 pub mod sessions;
 pub mod writer;

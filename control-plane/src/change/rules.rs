@@ -42,6 +42,18 @@ impl Rules {
         }
     }
 
+    /// The same fleet with other resources.
+    #[must_use]
+    pub fn with(&self, resources: Vec<Resource>) -> Self {
+        Self::of(resources, self.hash_key)
+    }
+
+    /// As a site sees them.
+    #[must_use]
+    pub fn config_at(&self, site: &str) -> FleetConfig {
+        FleetConfig::from_resources(&self.resources, &SiteName::from(site), Files::Elsewhere).config
+    }
+
     /// The normal form of what an operator wrote, and its key.
     ///
     /// # Errors

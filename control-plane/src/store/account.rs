@@ -245,3 +245,20 @@ pub async fn account_following_default_count(conn: &mut PgConnection) -> Result<
     .await?;
     Ok(count.unsigned_abs())
 }
+
+/// How many identifiers of accounts are on a destination by a mapping of their own or of their domain.
+///
+/// # Errors
+/// The database's.
+pub async fn account_mapped_to_count(conn: &mut PgConnection, destination: &str) -> Result<u64, Error> {
+    let (count,): (i64,) = sqlx::query_as(
+        "SELECT count(*) FROM account_identifiers i
+         LEFT JOIN mappings own ON own.identifier = i.identifier
+         LEFT JOIN mappings domain ON domain.identifier = substring(i.identifier FROM '@[^@]*$')
+         WHERE coalesce(own.destination, domain.destination) = $1",
+    )
+    .bind(destination)
+    .fetch_one(conn)
+    .await?;
+    Ok(count.unsigned_abs())
+}

@@ -128,13 +128,13 @@ pub async fn mapping_put_many(conn: &mut PgConnection, mappings: &[Mapping]) -> 
     Ok(())
 }
 
-/// Removes one.
+/// Removes them.
 ///
 /// # Errors
 /// The database's.
-pub async fn mapping_remove(conn: &mut PgConnection, identifier: &str) -> Result<(), Error> {
-    sqlx::query("DELETE FROM mappings WHERE identifier = $1")
-        .bind(identifier)
+pub async fn mapping_remove_many(conn: &mut PgConnection, identifiers: &[String]) -> Result<(), Error> {
+    sqlx::query("DELETE FROM mappings WHERE identifier = ANY($1)")
+        .bind(identifiers)
         .execute(conn)
         .await?;
     Ok(())

@@ -216,6 +216,44 @@ pub async fn operation_open_on_get(
     Ok(row.map(|(id,)| id.into()))
 }
 
+/// The identifiers that operations are moving, held already or not.
+///
+/// # Errors
+/// The database's.
+pub async fn operation_open_identifiers(
+    conn: &mut PgConnection,
+) -> Result<std::collections::HashMap<String, OperationId>, Error> {
+    let rows: Vec<(Vec<String>, Uuid)> =
+        sqlx::query_as("SELECT identifiers, id FROM operations WHERE ended_at IS NULL")
+            .fetch_all(conn)
+            .await?;
+    Ok(rows
+        .into_iter()
+        .flat_map(|(identifiers, id)| {
+            identifiers
+                .into_iter()
+                .map(move |identifier| (identifier, id.into()))
+        })
+        .collect())
+}
+
+/// One that has not ended and has this destination as its source or target.
+///
+/// # Errors
+/// The database's.
+pub async fn operation_open_between_get(
+    conn: &mut PgConnection,
+    destination: &str,
+) -> Result<Option<OperationId>, Error> {
+    let row: Option<(Uuid,)> = sqlx::query_as(
+        "SELECT id FROM operations WHERE ended_at IS NULL AND (source = $1 OR target = $1) LIMIT 1",
+    )
+    .bind(destination)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|(id,)| id.into()))
+}
+
 /// What a write under a fence came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]

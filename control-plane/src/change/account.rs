@@ -1,0 +1,269 @@
+//! Accounts: import with identifiers, addresses and group. All identifiers of an account are on one destination, or the
+//! import says which are not. An account's record moves nobody; it takes a revision, so that whatever looked for
+//! records in the way cannot be committed past it.
+
+use std::collections::{HashMap, HashSet};
+
+use mailswitch_proto::id::AccountId;
+use mailswitch_proto::identifier::Key;
+use serde::{Deserialize, Serialize};
+
+use super::rules::{Rules, Whereabouts};
+use super::writer::Size;
+use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
+use crate::store;
+use crate::store::account::{Account, account_get_many, account_ids_of_identifiers, account_put_many};
+use crate::store::audit::Proof;
+use crate::store::change::Breadth;
+
+/// A refusal names so many of what is wrong.
+const NAMED: usize = 100;
+
+/// An account as the operator wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// The first is its name.
+    pub identifiers: Vec<String>,
+    /// At which it gets mail.
+    pub addresses: Vec<String>,
+    /// Empty: none.
+    pub group: String,
+}
+
+/// How many it changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// That were not there.
+    pub added: u64,
+    /// That were there, otherwise.
+    pub changed: u64,
+    /// That were there just so.
+    pub unchanged: u64,
+}
+
+/// Imports accounts, all or none. One that shares an identifier with a recorded account replaces it, under its id.
+///
+/// # Errors
+/// Refused with what is wrong with each; identifiers on several destinations are let through, and noted, when `proof` is
+/// waived.
+pub async fn account_import(
+    writer: &Writer,
+    context: &Context,
+    wishes: &[Wish],
+    proof: Proof,
+) -> Result<Committed<Counts>, Error> {
+    writer.commit(context, &Import { wishes, proof }).await
+}
+
+struct Import<'a> {
+    wishes: &'a [Wish],
+    proof: Proof,
+}
+
+impl Change for Import<'_> {
+    type Output = Counts;
+
+    fn verb(&self) -> &'static str {
+        "account import"
+    }
+
+    fn request(&self) -> String {
+        format!("{:?} {:?}", self.wishes, self.proof)
+    }
+
+    fn size(&self) -> Size {
+        if self.wishes.len() > 1000 {
+            Size::Bulk
+        } else {
+            Size::Short
+        }
+    }
+
+    async fn make(&self, draft: &mut Draft<'_>) -> Result<Counts, Error> {
+        let rules = Rules::read(draft.conn).await?;
+        let mut wrong = Vec::new();
+        let wished = normal(&rules, self.wishes, &mut wrong);
+        let all: Vec<String> = wished.iter().flat_map(identifiers_of).cloned().collect();
+        let recorded = account_ids_of_identifiers(draft.conn, &all).await?;
+        let accounts = with_ids(wished, &recorded, &mut wrong);
+        self.on_one_destination(draft, &rules, &accounts, &all, &mut wrong)
+            .await?;
+        if !wrong.is_empty() {
+            let what = format!("{} things are wrong with the accounts", wrong.len());
+            wrong.truncate(NAMED);
+            return Err(
+                Refusal::precondition(what, "nothing was changed; correct them and try again")
+                    .with_details(wrong)
+                    .into(),
+            );
+        }
+        write(draft, self.verb(), accounts).await
+    }
+}
+
+impl Import<'_> {
+    async fn on_one_destination(
+        &self,
+        draft: &mut Draft<'_>,
+        rules: &Rules,
+        accounts: &[Account],
+        all: &[String],
+        wrong: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let whereabouts = Whereabouts::read(draft.conn, rules, all).await?;
+        for account in accounts {
+            let found: HashSet<Option<&str>> = identifiers_of(account)
+                .map(|identifier| whereabouts.resolved(identifier))
+                .collect();
+            if found.len() <= 1 {
+                continue;
+            }
+            let each: Vec<String> = identifiers_of(account)
+                .map(|identifier| {
+                    format!(
+                        "{identifier} -> {}",
+                        whereabouts.resolved(identifier).unwrap_or("nowhere")
+                    )
+                })
+                .collect();
+            let what = format!("{}: its identifiers disagree: {}", account.name, each.join(", "));
+            match self.proof {
+                Proof::Standing => wrong.push(what),
+                Proof::Waived => draft.note(what),
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn write(draft: &mut Draft<'_>, verb: &str, accounts: Vec<Account>) -> Result<Counts, Error> {
+    let ids: Vec<uuid::Uuid> = accounts.iter().map(|account| account.id.uuid()).collect();
+    let before: HashMap<AccountId, Account> = account_get_many(draft.conn, &ids)
+        .await?
+        .into_iter()
+        .map(|account| (account.id, account))
+        .collect();
+    let mut counts = Counts::default();
+    let mut changed = Vec::new();
+    for account in accounts {
+        match before.get(&account.id) {
+            Some(known) if *known == account => counts.unchanged += 1,
+            known => {
+                match known {
+                    Some(_) => counts.changed += 1,
+                    None => counts.added += 1,
+                }
+                let was = known.map_or_else(String::new, in_words);
+                draft.audit(verb, &account.name, &was, &in_words(&account), Proof::Standing);
+                changed.push((known.cloned(), account));
+            }
+        }
+    }
+    let open = store::operation::operation_open_identifiers(draft.conn).await?;
+    for (known, account) in &changed {
+        let on_the_way = identifiers_of(account)
+            .chain(known.iter().flat_map(identifiers_of))
+            .find_map(|identifier| open.get_key_value(identifier));
+        if let Some((identifier, operation)) = on_the_way {
+            return Err(Refusal::precondition(
+                format!("operation {operation} is moving {identifier}"),
+                "wait for it, or abort it",
+            )
+            .into());
+        }
+    }
+    if !changed.is_empty() {
+        let accounts: Vec<Account> = changed.into_iter().map(|(_, account)| account).collect();
+        account_put_many(draft.conn, &accounts).await?;
+        draft.touch(Breadth::Everything);
+    }
+    Ok(counts)
+}
+
+/// In normal form, without ids.
+fn normal(rules: &Rules, wishes: &[Wish], wrong: &mut Vec<String>) -> Vec<Account> {
+    let mut owner: HashMap<String, usize> = HashMap::new();
+    let mut accounts = Vec::with_capacity(wishes.len());
+    for (at, wish) in wishes.iter().enumerate() {
+        let mut identifiers: Vec<(String, Key)> = Vec::with_capacity(wish.identifiers.len());
+        for text in &wish.identifiers {
+            match rules.identifier(text) {
+                Err(why) => wrong.push(why),
+                Ok((identifier, _)) if identifier.is_domain_entry() => {
+                    wrong.push(format!("{text:?}: a domain is no identifier of an account"));
+                }
+                Ok((identifier, key)) => match owner.insert(identifier.to_string(), at) {
+                    None => identifiers.push((identifier.to_string(), key)),
+                    // Two spellings of one identifier.
+                    Some(same) if same == at => {}
+                    Some(_) => wrong.push(format!("{text:?}: it is in two accounts")),
+                },
+            }
+        }
+        match identifiers.first() {
+            None => wrong.push(format!("account {} of the list has no identifier", at + 1)),
+            Some((name, _)) => {
+                let mut addresses = wish.addresses.clone();
+                addresses.sort();
+                addresses.dedup();
+                accounts.push(Account {
+                    id: AccountId::random(),
+                    name: name.clone(),
+                    identifiers,
+                    addresses,
+                    group: wish.group.clone(),
+                });
+            }
+        }
+    }
+    accounts
+}
+
+/// Each keeps the id of the recorded account that it shares an identifier with.
+fn with_ids(
+    wished: Vec<Account>,
+    recorded: &HashMap<String, AccountId>,
+    wrong: &mut Vec<String>,
+) -> Vec<Account> {
+    let mut taken: HashSet<AccountId> = HashSet::new();
+    wished
+        .into_iter()
+        .map(|account| {
+            let known: HashSet<AccountId> = identifiers_of(&account)
+                .filter_map(|identifier| recorded.get(identifier).copied())
+                .collect();
+            if known.len() > 1 {
+                wrong.push(format!(
+                    "{}: its identifiers belong to {} recorded accounts",
+                    account.name,
+                    known.len()
+                ));
+            }
+            match known.into_iter().next() {
+                Some(id) if taken.insert(id) => Account { id, ..account },
+                Some(_) => {
+                    wrong.push(format!(
+                        "{}: two accounts of the list share a recorded one",
+                        account.name
+                    ));
+                    account
+                }
+                None => account,
+            }
+        })
+        .collect()
+}
+
+fn identifiers_of(account: &Account) -> impl Iterator<Item = &String> {
+    account.identifiers.iter().map(|(identifier, _)| identifier)
+}
+
+fn in_words(account: &Account) -> String {
+    let identifiers: Vec<&str> = identifiers_of(account).map(String::as_str).collect();
+    format!(
+        "{} addresses={} group={}",
+        identifiers.join(","),
+        account.addresses.join(","),
+        account.group
+    )
+}

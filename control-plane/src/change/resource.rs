@@ -1,0 +1,287 @@
+//! The fleet's configuration: what is applied replaces all that was. The tables were validated by the configuration crate;
+//! here it is checked that applying them strands nobody and moves nobody unseen (promise F4).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mailswitch_config::resource::{Resource, ResourceKey};
+use mailswitch_config::table::destination::Destination;
+use mailswitch_proto::fleet::v1::{self, change::Kind};
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use super::mapping::none_of;
+use super::rules::Rules;
+use super::sessions::{Nodes, Whose};
+use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
+use crate::store;
+use crate::store::audit::Proof;
+use crate::store::change::Breadth;
+use crate::store::resource::{resource_list, resource_put, resource_remove};
+
+/// How many tables it changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Written.
+    pub set: u64,
+    /// Removed.
+    pub removed: u64,
+}
+
+/// Makes `wished` the whole configuration of the fleet. Applying what is there already takes no revision.
+///
+/// # Errors
+/// Refused when a destination in use would go, or when somebody would be moved; nothing changed.
+pub async fn resources_apply(
+    writer: &Writer,
+    nodes: &dyn Nodes,
+    context: &Context,
+    wished: &[Resource],
+    proof: Proof,
+) -> Result<Committed<Counts>, Error> {
+    let mut asked = BTreeSet::new();
+    if proof == Proof::Standing {
+        let mut conn = writer.pool().acquire().await?;
+        let now = Rules::read(&mut conn).await?;
+        drop(conn);
+        let later = now.with(wished.to_vec());
+        let difference = Difference {
+            now: &now,
+            wished: &later,
+        };
+        for destination in difference.moves().into_keys() {
+            let observed = nodes.sessions(Whose::Destination(destination.clone())).await;
+            none_of(&observed, &format!("on {destination}, which would be changed"))?;
+            asked.insert(destination);
+        }
+    }
+    writer.commit(context, &Apply { wished, proof, asked }).await
+}
+
+struct Apply<'a> {
+    wished: &'a [Resource],
+    proof: Proof,
+    asked: BTreeSet<String>,
+}
+
+impl Change for Apply<'_> {
+    type Output = Counts;
+
+    fn verb(&self) -> &'static str {
+        "apply"
+    }
+
+    fn request(&self) -> String {
+        format!("{:?} {:?}", self.wished, self.proof)
+    }
+
+    async fn make(&self, draft: &mut Draft<'_>) -> Result<Counts, Error> {
+        let now = Rules::read(draft.conn).await?;
+        let wished = now.with(self.wished.to_vec());
+        let difference = Difference {
+            now: &now,
+            wished: &wished,
+        };
+        difference.strands_nobody(draft.conn).await?;
+        let moves = difference.moves();
+        if self.proof == Proof::Standing {
+            if let Some((destination, what)) = moves
+                .iter()
+                .find(|(destination, _)| !self.asked.contains(*destination))
+            {
+                return Err(Refusal::precondition(
+                    format!("the configuration was changed meanwhile ({destination}: {what})"),
+                    "nothing was changed; try again",
+                )
+                .into());
+            }
+            difference.moves_no_account(draft.conn, &moves).await?;
+        }
+        let proof = if moves.is_empty() {
+            Proof::Standing
+        } else {
+            self.proof
+        };
+        write(draft, self.verb(), self.wished, proof).await
+    }
+}
+
+async fn write(
+    draft: &mut Draft<'_>,
+    verb: &str,
+    wished: &[Resource],
+    proof: Proof,
+) -> Result<Counts, Error> {
+    let before: BTreeMap<ResourceKey, String> = resource_list(draft.conn)
+        .await?
+        .into_iter()
+        .map(|resource| (resource.key, resource.body))
+        .collect();
+    let after: BTreeMap<&ResourceKey, &Resource> =
+        wished.iter().map(|resource| (&resource.key, resource)).collect();
+    let mut counts = Counts::default();
+    for (key, resource) in &after {
+        let was = before.get(key);
+        if was == Some(&resource.body) {
+            continue;
+        }
+        resource_put(draft.conn, resource, draft.known.revision.next()).await?;
+        draft.push(
+            &[],
+            Kind::ResourceSet(v1::ResourceSet {
+                kind: key.kind.clone(),
+                name: key.name.clone(),
+                site: key.site.clone(),
+                body: resource.body.clone(),
+            }),
+        );
+        draft.audit(
+            verb,
+            &key.to_string(),
+            was.map_or("", String::as_str),
+            &resource.body,
+            proof,
+        );
+        counts.set += 1;
+    }
+    for (key, body) in before.iter().filter(|(key, _)| !after.contains_key(key)) {
+        resource_remove(draft.conn, key).await?;
+        draft.push(
+            &[],
+            Kind::ResourceRemoved(v1::ResourceRemoved {
+                kind: key.kind.clone(),
+                name: key.name.clone(),
+                site: key.site.clone(),
+            }),
+        );
+        draft.audit(verb, &key.to_string(), body, "", proof);
+        counts.removed += 1;
+    }
+    if counts != Counts::default() {
+        draft.touch(Breadth::Everything);
+    }
+    Ok(counts)
+}
+
+/// The configuration as it is, and as it is wished.
+struct Difference<'a> {
+    now: &'a Rules,
+    wished: &'a Rules,
+}
+
+impl Difference<'_> {
+    /// Not even unproven: a mapping to a destination that is not there answers the temporary failure for ever.
+    async fn strands_nobody(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        let kept = self.wished.destinations();
+        for gone in self
+            .now
+            .destinations()
+            .into_iter()
+            .filter(|name| !kept.contains(name))
+        {
+            let user = match store::mapping::mapping_to_get(conn, gone).await? {
+                Some(identifier) => Some(format!("the mapping of {identifier} goes there")),
+                None => store::operation::operation_open_between_get(conn, gone)
+                    .await?
+                    .map(|operation| format!("operation {operation} moves an account from or to it")),
+            };
+            if let Some(user) = user {
+                return Err(Refusal::precondition(
+                    format!("destination {gone} cannot be removed: {user}"),
+                    "move what uses it first",
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The destinations whose people would be sent elsewhere, and by what.
+    fn moves(&self) -> BTreeMap<String, Move> {
+        let mut moves = BTreeMap::new();
+        for site in self.sites() {
+            let (before, after) = (self.now.config_at(&site), self.wished.config_at(&site));
+            for (name, destination) in &before.destinations {
+                let moved = after
+                    .destination(name.as_str())
+                    .is_some_and(|later| is_elsewhere(destination, later));
+                if moved {
+                    moves.insert(name.to_string(), Move::Endpoint);
+                }
+            }
+        }
+        if let (Some(before), after) = (self.now.fallback(), self.wished.fallback())
+            && after != Some(before)
+        {
+            moves.insert(before.to_owned(), Move::Default);
+        }
+        if self.now.config.identifier_rules() != self.wished.config.identifier_rules() {
+            // Whatever is mapped or held under the old form is not found under the new one.
+            for name in self.now.destinations() {
+                moves.insert(name.to_owned(), Move::Form);
+            }
+        }
+        moves
+    }
+
+    fn sites(&self) -> BTreeSet<String> {
+        let resources = self.now.resources.iter().chain(&self.wished.resources);
+        let mut sites: BTreeSet<String> = resources.map(|resource| resource.key.site.clone()).collect();
+        sites.insert(String::new());
+        sites
+    }
+
+    async fn moves_no_account(
+        &self,
+        conn: &mut PgConnection,
+        moves: &BTreeMap<String, Move>,
+    ) -> Result<(), Error> {
+        for (destination, what) in moves {
+            let mut number = 0;
+            if *what != Move::Default {
+                number += store::account::account_mapped_to_count(conn, destination).await?;
+            }
+            if self.now.fallback() == Some(destination) {
+                number += store::account::account_following_default_count(conn).await?;
+            }
+            if number > 0 {
+                return Err(Refusal::precondition(
+                    format!("{number} identifiers of accounts are on {destination}, and {what}"),
+                    "move them with cutovers first, or give --unproven",
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// By what people would be sent elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Move {
+    /// Another host or port of their destination.
+    Endpoint,
+    /// Another default destination.
+    Default,
+    /// Another form of logins.
+    Form,
+}
+
+impl std::fmt::Display for Move {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Endpoint => "its host or a port changes",
+            Self::Default => "unmapped logins no longer go there",
+            Self::Form => "logins are brought to another form",
+        })
+    }
+}
+
+/// Whether a protocol that both serve is elsewhere.
+fn is_elsewhere(before: &Destination, after: &Destination) -> bool {
+    before.host != after.host
+        || before.endpoints.iter().any(|(protocol, endpoint)| {
+            after
+                .endpoint(*protocol)
+                .is_some_and(|later| later.port != endpoint.port)
+        })
+}
