@@ -1,6 +1,8 @@
 //! Memory before login is bounded, whatever a client or a backend sends (behaviour §7.3). Alone in its program: it
 //! measures the whole of it.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use mailswitch_dialogue::{Announce, BackendLeg, Dialogue, PlaintextAuth, Protocol};

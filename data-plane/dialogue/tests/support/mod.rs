@@ -1,7 +1,7 @@
 //! A driver without sockets, and the configurations that the tests share.
 
 // Each test program uses its part of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::Arc;
 
