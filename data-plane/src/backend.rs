@@ -1,7 +1,302 @@
 //! The backend leg: from a destination's name to a connection that waits for a credential (behaviour §4).
+//!
+//! `Backends` is what a node knows of its destinations: their settings, their TLS, their breakers, their last good
+//! addresses. `establish` makes a leg; nothing in it has seen a credential, so it may be retried and dropped.
 
 pub mod announce;
 pub mod breaker;
 pub mod dial;
+pub mod establish;
 pub mod loops;
 pub mod names;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use mailswitch_config::protocol::Keyword as _;
+use mailswitch_config::table::destination::{Destination, Endpoint};
+use mailswitch_config::table::server::Server;
+use mailswitch_config::{DestinationName, FleetConfig, Protocol, TlsMode};
+use mailswitch_proto::fleet::v1 as wire;
+use parking_lot::Mutex;
+
+use self::breaker::{Breaker, Change, Failure, Gate, Policy, Status};
+use self::dial::Dialler;
+use self::loops::OwnListeners;
+use crate::report::{BreakerNews, Report};
+use crate::tls::{ClientTls, ClientTlsError, PlatformTrust};
+
+/// A destination, ready to be dialled.
+#[derive(Debug)]
+pub struct Backend {
+    /// Its table.
+    pub destination: Destination,
+    /// Why there is none is logged when the configuration is taken, and again by each login that needs it.
+    tls: Result<Option<ClientTls>, Arc<ClientTlsError>>,
+}
+
+impl Backend {
+    fn new(destination: &Destination, trust: &mut PlatformTrust) -> Self {
+        let encrypted = destination
+            .endpoints
+            .values()
+            .any(|leg| leg.tls != TlsMode::Plain);
+        let tls = match encrypted {
+            true => ClientTls::new(destination, trust).map(Some).map_err(Arc::new),
+            false => Ok(None),
+        };
+        if let Err(error) = &tls {
+            tracing::error!(destination = %destination.name, %error, "no TLS connection to this destination can be made");
+        }
+        Self {
+            destination: destination.clone(),
+            tls,
+        }
+    }
+}
+
+/// Every destination of a node.
+#[derive(Debug)]
+pub struct Backends {
+    by_name: ArcSwap<HashMap<DestinationName, Arc<Backend>>>,
+    breakers: Mutex<HashMap<(DestinationName, Protocol), (Breaker, String)>>,
+    trust: Mutex<PlatformTrust>,
+    dialler: Dialler,
+    limits: Limits,
+    report: Arc<Report>,
+}
+
+/// `[server]`, as far as it concerns backends.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// One budget from the connect to the end of the handshake; another for the answer to the credential.
+    pub timeout: std::time::Duration,
+    /// Extra attempts.
+    pub retries: u32,
+    /// The breakers'.
+    pub breaker: Policy,
+}
+
+impl From<&Server> for Limits {
+    fn from(server: &Server) -> Self {
+        Self {
+            timeout: server.backend_timeout,
+            retries: server.backend_connect_retries,
+            breaker: Policy {
+                threshold: server.host_down_threshold,
+                min_clients: server.host_down_min_clients,
+                cooldown: server.host_down_cooldown,
+            },
+        }
+    }
+}
+
+impl Backends {
+    /// None known yet: `update` says which there are.
+    #[must_use]
+    pub fn new(own: OwnListeners, limits: Limits, report: Arc<Report>) -> Self {
+        Self {
+            by_name: ArcSwap::default(),
+            breakers: Mutex::default(),
+            trust: Mutex::default(),
+            dialler: Dialler::new(own),
+            limits,
+            report,
+        }
+    }
+
+    /// Takes the destinations of a configuration. What did not change keeps its TLS sessions; breakers survive
+    /// where host and endpoints are the same (configuration §4).
+    pub fn update(&self, config: &FleetConfig) {
+        let mut trust = self.trust.lock();
+        let before = self.by_name.load();
+        let after: HashMap<_, _> = config
+            .destinations
+            .values()
+            .map(|destination| {
+                let same = before
+                    .get(&destination.name)
+                    .filter(|known| known.destination == *destination);
+                let backend = match same {
+                    Some(known) => Arc::clone(known),
+                    None => Arc::new(Backend::new(destination, &mut trust)),
+                };
+                (destination.name.clone(), backend)
+            })
+            .collect();
+        self.breakers
+            .lock()
+            .retain(|(name, protocol), _| match (before.get(name), after.get(name)) {
+                (Some(old), Some(new)) => {
+                    old.destination.host == new.destination.host
+                        && old.destination.endpoint(*protocol) == new.destination.endpoint(*protocol)
+                }
+                _ => false,
+            });
+        self.by_name.store(Arc::new(after));
+    }
+
+    /// The destination of a name.
+    #[must_use]
+    pub fn get(&self, name: &DestinationName) -> Option<Arc<Backend>> {
+        self.by_name.load().get(name).map(Arc::clone)
+    }
+
+    /// A backend that took a credential and gave no answer: it may be about this client only (behaviour §6.6).
+    pub fn no_answer(
+        self: &Arc<Self>,
+        name: &DestinationName,
+        protocol: Protocol,
+        client: IpAddr,
+        error: &dyn std::fmt::Display,
+    ) {
+        let passage = Passage {
+            backends: Arc::clone(self),
+            name: name.clone(),
+            protocol,
+            gate: Gate::Pass,
+            settled: false,
+        };
+        passage.failed(Failure::ClientAttributed(client), error);
+    }
+
+    /// Closes every breaker of a destination.
+    pub fn reset_breaker(&self, name: &DestinationName) {
+        let reset: Vec<Protocol> = {
+            let mut breakers = self.breakers.lock();
+            let of_name = breakers
+                .iter_mut()
+                .filter(|((destination, _), _)| destination == name);
+            of_name
+                .filter_map(|((_, protocol), (breaker, _))| {
+                    (breaker.succeeded() == Change::Closed).then_some(*protocol)
+                })
+                .collect()
+        };
+        for protocol in reset {
+            self.tell(name, protocol, Change::Closed);
+        }
+    }
+
+    fn gate(&self, name: &DestinationName, protocol: Protocol) -> Gate {
+        let mut breakers = self.breakers.lock();
+        match breakers.get_mut(&(name.clone(), protocol)) {
+            Some((breaker, _)) => breaker.gate(Instant::now()),
+            None => Gate::Pass,
+        }
+    }
+
+    fn passed(self: &Arc<Self>, name: &DestinationName, protocol: Protocol) -> Result<Passage, Gate> {
+        match self.gate(name, protocol) {
+            Gate::Reject => Err(Gate::Reject),
+            gate => Ok(Passage {
+                backends: Arc::clone(self),
+                name: name.clone(),
+                protocol,
+                gate,
+                settled: false,
+            }),
+        }
+    }
+
+    fn tell(&self, name: &DestinationName, protocol: Protocol, change: Change) {
+        let message = match self.breakers.lock().get(&(name.clone(), protocol)) {
+            Some((breaker, last_error)) => message(name, protocol, breaker.status(), last_error),
+            None => return,
+        };
+        match change {
+            Change::Opened => tracing::warn!(
+                destination = %name, protocol = protocol.as_str(), cause = message.last_error,
+                "destination marked down: logins get the temporary failure until a probe succeeds"
+            ),
+            Change::Closed => tracing::info!(
+                destination = %name, protocol = protocol.as_str(), "destination is up again"
+            ),
+            Change::None => {}
+        }
+        let news = match change {
+            Change::None => BreakerNews::CountsOnly,
+            Change::Opened | Change::Closed => BreakerNews::OpenedOrClosed,
+        };
+        self.report.breaker(message, news);
+    }
+}
+
+fn message(name: &DestinationName, protocol: Protocol, status: Status, last_error: &str) -> wire::Breaker {
+    wire::Breaker {
+        destination: name.as_str().to_owned(),
+        protocol: protocol.as_str().to_owned(),
+        open: status.open,
+        consecutive_failures: status.consecutive_failures,
+        failure_sources: status.failure_sources,
+        host_level_failure: status.host_level_failure,
+        last_error: last_error.to_owned(),
+    }
+}
+
+/// The breaker let a connection pass; its outcome is owed. Dropped without one, it says nothing about the
+/// destination.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Passage {
+    backends: Arc<Backends>,
+    name: DestinationName,
+    protocol: Protocol,
+    gate: Gate,
+    settled: bool,
+}
+
+impl Passage {
+    /// The leg stands.
+    pub(crate) fn succeeded(mut self) {
+        self.settled = true;
+        let change = match self
+            .backends
+            .breakers
+            .lock()
+            .get_mut(&(self.name.clone(), self.protocol))
+        {
+            // Nothing was ever wrong: nothing to clear, nothing to tell.
+            None => return,
+            Some((breaker, last_error)) => {
+                last_error.clear();
+                breaker.succeeded()
+            }
+        };
+        self.backends.tell(&self.name, self.protocol, change);
+    }
+
+    /// It does not, after all retries.
+    pub(crate) fn failed(mut self, failure: Failure, error: &dyn std::fmt::Display) {
+        self.settled = true;
+        let change = {
+            let mut breakers = self.backends.breakers.lock();
+            let (breaker, last_error) = breakers.entry((self.name.clone(), self.protocol)).or_default();
+            *last_error = error.to_string();
+            breaker.failed(self.gate, failure, Instant::now(), &self.backends.limits.breaker)
+        };
+        self.backends.tell(&self.name, self.protocol, change);
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if !self.settled
+            && let Some((breaker, _)) = self
+                .backends
+                .breakers
+                .lock()
+                .get_mut(&(self.name.clone(), self.protocol))
+        {
+            breaker.abandoned(self.gate, Instant::now());
+        }
+    }
+}
+
+/// The endpoint that serves a protocol.
+fn endpoint(backend: &Backend, protocol: Protocol) -> Option<Endpoint> {
+    backend.destination.endpoint(protocol).copied()
+}

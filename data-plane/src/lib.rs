@@ -1,11 +1,33 @@
-//! The parts of a node. `main.rs` shows the life of the process, `session::run` the life of a session.
+//! The parts of a node. `main.rs` shows the life of the process, `node` what runs in it, `session::run`
+//! the life of a session.
 
 pub mod backend;
+pub mod drive;
+pub mod feed;
 pub mod listen;
+pub mod node;
+pub mod policy;
+pub mod redact;
 pub mod report;
 pub mod route;
 pub mod session;
 pub mod sessions;
 pub mod source;
+pub mod state_file;
 pub mod table;
 pub mod tls;
+
+/// An error with all its causes, on one line, each said once.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}

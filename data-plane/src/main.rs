@@ -1,1 +1,47 @@
-fn main() {}
+//! `mailswitch-data-plane CONFIG.toml`: a node, alone or in a fleet. The life of the process.
+
+mod process;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use mailswitch_config::NodeConfig;
+use mailswitch_config::node::Environment;
+
+use crate::process::{Arguments, Failure};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let checked = NodeConfig::load(arguments.file(), &Environment::of_process())?;
+    if arguments.only_check() {
+        println!("{}: no errors", arguments.file().display());
+        process::say_warnings(&checked.warnings);
+        return Ok(());
+    }
+    let config = checked.config;
+    process::keep_secrets_out_of_core_dumps();
+    let descriptors = process::raise_descriptor_limit();
+    let runtime = process::runtime(config.server.threads)?;
+    runtime.block_on(async {
+        process::start_logging(&config);
+        process::log_warnings(&checked.warnings);
+        let node = mailswitch_data_plane::node::start(config, descriptors).await?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        process::stop_signal().await?;
+        tokio::select! {
+            () = node.stop() => {}
+            second = process::stop_signal() => second?,
+        }
+        Ok(())
+    })
+}

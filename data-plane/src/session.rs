@@ -1,5 +1,108 @@
-//! The life of a session.
+//! The life of a session: accept -> PROXY header -> TLS -> dialogue -> identify -> register -> admit (resolve, hold,
+//! dial, backend TLS, forward identity, replay) -> bridge -> close -> report (design section 6).
+//!
+//! `run` is its table of contents. Each stage gives the value that the next one needs, so none can be skipped, and
+//! what a stage held is freed with it: the bridge is a task of its own.
 
 pub mod admit;
+mod answer;
+mod arrive;
 pub mod bridge;
+mod close;
 pub mod control;
+mod dialogue;
+mod identify;
+mod legs;
+mod secure;
+
+use std::sync::Arc;
+
+use mailswitch_config::ListenerName;
+use mailswitch_config::protocol::Keyword as _;
+use mailswitch_config::table::listener::Listener;
+use mailswitch_dialogue::Protocol;
+use tracing::Instrument as _;
+
+use self::admit::Outcome;
+use self::control::Connection;
+use crate::backend::announce::ClientEnds;
+use crate::listen::{Accepted, Permit};
+use crate::node::Node;
+use crate::sessions::{About, SessionId};
+
+/// What the sessions of one listener share.
+#[derive(Debug)]
+pub struct Front {
+    /// Its table.
+    pub listener: Arc<Listener>,
+    /// Its name, for what is listed of a session.
+    pub name: Arc<ListenerName>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The node.
+    pub node: Arc<Node>,
+}
+
+/// A client's connection, from here to its end.
+#[derive(Debug)]
+struct Client {
+    id: SessionId,
+    ends: ClientEnds,
+    permit: Permit,
+    connection: Connection,
+}
+
+/// Serves one connection. Ends when its bridge begins, or when there is none.
+pub async fn run(accepted: Accepted, front: Arc<Front>) {
+    let id = SessionId::new(&uuid::Uuid::now_v7().simple().to_string());
+    let span = tracing::info_span!(
+        "session",
+        session = %id,
+        listener = %front.name,
+        protocol = front.listener.protocol.as_str(),
+        peer = %accepted.ends.client,
+        tls.protocol.version = tracing::field::Empty,
+        user = tracing::field::Empty,
+        mail.destination = tracing::field::Empty,
+        mail.outcome = tracing::field::Empty,
+    );
+    serve(accepted, id, &front).instrument(span).await;
+}
+
+async fn serve(accepted: Accepted, id: SessionId, front: &Front) {
+    let connection = front.node.connections.open();
+    let Some((client, tcp)) = arrive::arrive(accepted, id, connection, front).await else {
+        return;
+    };
+    let Some((leg, encryption)) = secure::secure(tcp, &client, front).await else {
+        return;
+    };
+    let Some((leg, login)) = dialogue::read_login(leg, encryption, &client, front).await else {
+        return;
+    };
+    let Some((mut leg, login)) = identify::identify(leg, login, front).await else {
+        return;
+    };
+    let about = About {
+        id: client.id.clone(),
+        protocol: front.listener.protocol,
+        client: client.ends.client,
+        listener: Arc::clone(&front.name),
+    };
+    // Registration comes before the first look at the mapping (promise A2).
+    let registered = front
+        .node
+        .knowledge
+        .sessions()
+        .register(login.acting_for.clone(), about);
+    let mut path = legs::Path::new(&login, &leg, &client, front);
+    let outcome = admit::admit(registered, &mut path, dialogue::client_gone(&mut leg)).await;
+    match outcome {
+        Outcome::Admitted(admitted) => close::bridge(leg, admitted, client),
+        Outcome::Refused(reply) => answer::refused(leg, reply, &login, front).await,
+        Outcome::TemporaryFailure(failure) => {
+            answer::temporary_failure(leg, &failure, &login, front).await;
+        }
+        Outcome::ClientGone => tracing::debug!("the client left before its login was answered"),
+    }
+}

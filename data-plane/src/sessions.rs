@@ -70,8 +70,6 @@ pub struct Stuck {
     pub destination: Option<DestinationName>,
     /// Whose it is.
     pub about: About,
-    /// When it was found stuck.
-    pub since: Instant,
 }
 
 /// All sessions of this node, and the table that they look at.

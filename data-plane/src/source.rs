@@ -2,6 +2,8 @@
 //! at one table and read one configuration, whoever fills them.
 
 pub mod file;
+pub mod fleet;
+pub(crate) mod resources;
 
 use std::sync::Arc;
 

@@ -1,3 +1,4 @@
 //! The end-to-end tests. Each file is one subject; the rig that they use is the library beside them.
 
+mod alone;
 mod rig;

@@ -9,7 +9,7 @@ mod direction;
 pub mod ending;
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
@@ -87,6 +87,8 @@ pub enum Wish {
     },
     /// Stop now.
     Stop(EndReason),
+    /// Stop now, and reset the backend leg (promise Q2: a lapse, a drain that is forced).
+    Reset(EndReason),
 }
 
 /// Whoever may end a bridge, and hears when bytes move.
@@ -95,6 +97,12 @@ pub trait Overseer {
     fn wish(&self, cx: &Context<'_>) -> Wish;
     /// Bytes moved.
     fn moved(&self, now: Instant);
+}
+
+/// Whoever has the session: its registration, its place among all connections.
+pub trait Owner: Overseer + Unpin + Send + 'static {
+    /// Follows both legs to their ends.
+    fn end(self, stopped: Stopped) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// Which way bytes went last: silence behind a client's bytes is not quiet, the backend may be working on them.
@@ -106,7 +114,7 @@ enum Last {
 
 /// Moves bytes until there is a reason to stop.
 #[derive(Debug)]
-pub struct Bridge<'a, O> {
+struct Bridge<O> {
     // None once it failed, and when it has been handed on.
     client: Option<Stream>,
     backend: Option<Stream>,
@@ -116,12 +124,11 @@ pub struct Bridge<'a, O> {
     quiet_after: Duration,
     moved_at: Instant,
     last: Last,
-    overseer: &'a O,
+    overseer: O,
 }
 
-impl<'a, O: Overseer> Bridge<'a, O> {
-    /// Nothing has moved yet.
-    pub fn new(legs: Legs, overseer: &'a O) -> Self {
+impl<O: Overseer> Bridge<O> {
+    fn new(legs: Legs, overseer: O) -> Self {
         let last = if legs.first_to_backend.is_empty() {
             Last::ToClient
         } else {
@@ -142,13 +149,31 @@ impl<'a, O: Overseer> Bridge<'a, O> {
 
     fn poll_reason(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
         let wish = self.overseer.wish(cx);
-        if let Wish::Stop(reason) = wish {
-            return Poll::Ready(reason);
+        match wish {
+            Wish::Move | Wish::Quiet { .. } => {}
+            Wish::Stop(reason) => return Poll::Ready(reason),
+            Wish::Reset(reason) => {
+                // Linger is zero since the dial: closing resets.
+                self.backend = None;
+                return Poll::Ready(reason);
+            }
         }
         match self.poll_move(cx) {
             Poll::Pending => self.poll_quiet(cx, wish),
             ready => ready,
         }
+    }
+
+    fn stop(self, reason: EndReason) -> (O, Stopped) {
+        let stopped = Stopped {
+            reason,
+            to_backend: self.to_backend.moved(),
+            to_client: self.to_client.moved(),
+            client: self.client,
+            backend: self.backend,
+            rest: self.to_client,
+        };
+        (self.overseer, stopped)
     }
 
     /// Moves what can be moved now, both ways.
@@ -217,18 +242,40 @@ impl<'a, O: Overseer> Bridge<'a, O> {
     }
 }
 
-impl<O: Overseer> Future for Bridge<'_, O> {
-    type Output = Stopped;
+/// The task of a bridged session: the bridge, then the end of both its legs. The bridge's memory ends with it, and
+/// what ending takes exists only then.
+pub struct Task<O>(Stage<O>);
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Stopped> {
-        let this = &mut *self;
-        this.poll_reason(cx).map(|reason| Stopped {
-            reason,
-            to_backend: this.to_backend.moved(),
-            to_client: this.to_client.moved(),
-            client: this.client.take(),
-            backend: this.backend.take(),
-            rest: std::mem::replace(&mut this.to_client, Direction::new(Vec::new())),
-        })
+// In line: an idle session is to be one allocation, and it is in this variant for nearly all of its life.
+#[expect(clippy::large_enum_variant)]
+enum Stage<O> {
+    Moving(Bridge<O>),
+    Ending(Pin<Box<dyn Future<Output = ()> + Send>>),
+    Over,
+}
+
+impl<O: Owner> Task<O> {
+    /// Nothing has moved yet.
+    pub fn new(legs: Legs, owner: O) -> Self {
+        Self(Stage::Moving(Bridge::new(legs, owner)))
+    }
+}
+
+impl<O: Owner> Future for Task<O> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Stage::Moving(bridge) = &mut self.0 {
+            let reason = ready!(bridge.poll_reason(cx));
+            if let Stage::Moving(bridge) = std::mem::replace(&mut self.0, Stage::Over) {
+                let (owner, stopped) = bridge.stop(reason);
+                self.0 = Stage::Ending(owner.end(stopped));
+            }
+        }
+        if let Stage::Ending(ending) = &mut self.0 {
+            ready!(ending.as_mut().poll(cx));
+            self.0 = Stage::Over;
+        }
+        Poll::Ready(())
     }
 }

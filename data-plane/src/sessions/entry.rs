@@ -12,6 +12,7 @@ use mailswitch_proto::id::HoldId;
 use mailswitch_proto::identifier::Key;
 use parking_lot::Mutex;
 
+use super::Stuck;
 use super::about::{About, ActingFor};
 use super::hold::Hold;
 use super::order::{DrainCause, Order};
@@ -82,6 +83,7 @@ struct Inner {
     forced: Order,
     owes: Vec<Arc<Hold>>,
     look_again: bool,
+    stuck: bool,
     waker: Option<Waker>,
 }
 
@@ -106,6 +108,7 @@ impl Entry {
                 forced: Order::Stay,
                 owes: Vec::new(),
                 look_again: false,
+                stuck: false,
                 waker: None,
             }),
         }
@@ -136,6 +139,7 @@ impl Entry {
         inner.phase = Phase::Registered;
         inner.destination = None;
         inner.look_again = false;
+        inner.stuck = false;
     }
 
     pub(crate) fn enters(&self, phase: Phase, destination: Option<&DestinationName>) {
@@ -201,6 +205,24 @@ impl Entry {
 
     pub(crate) fn order(&self) -> Order {
         self.inner.lock().order()
+    }
+
+    /// Its leg does not end (Q2).
+    pub(crate) fn is_stuck(&self) {
+        self.inner.lock().stuck = true;
+    }
+
+    /// The holds that wait for its leg, when that is stuck.
+    pub(crate) fn stuck_for(&self) -> Option<Stuck> {
+        let inner = self.inner.lock();
+        if !inner.stuck || inner.owes.is_empty() {
+            return None;
+        }
+        Some(Stuck {
+            holds: inner.owes.iter().map(|hold| hold.id).collect(),
+            destination: inner.destination.clone(),
+            about: self.about.clone(),
+        })
     }
 
     pub(crate) fn owed_holds(&self) -> Vec<HoldId> {

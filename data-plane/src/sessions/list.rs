@@ -8,7 +8,7 @@ use mailswitch_proto::revision::Position;
 use super::about::{About, ActingFor};
 use super::entry::{Entry, Phase};
 use super::order::Order;
-use super::{SessionId, Sessions};
+use super::{SessionId, Sessions, Stuck};
 
 /// A hold of which no session is left here: a level, true until that hold ends (Q4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +76,16 @@ impl Sessions {
     /// Waits until a hold may have quiesced. One waiter: the feed.
     pub async fn quiesced_changed(&self) {
         self.quiesced.notified().await;
+    }
+
+    /// The legs that do not end while a hold waits for them (Q2).
+    #[must_use]
+    pub fn stuck_legs(&self) -> Vec<Stuck> {
+        self.shards
+            .all()
+            .iter()
+            .filter_map(|entry| entry.stuck_for())
+            .collect()
     }
 
     /// How many sessions a hold still waits for; none when it is not in force.

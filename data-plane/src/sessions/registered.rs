@@ -4,16 +4,17 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use mailswitch_config::DestinationName;
 use tokio::time::timeout_at;
 
+use super::Sessions;
 use super::about::{About, ActingFor};
 use super::entry::{Abandoned, Entry, Phase};
 use super::leg::{End, LegIsOver};
 use super::order::{DrainCause, Order};
-use super::{Sessions, Stuck};
 use crate::route::Look;
 
 /// How long a backend may take to close after our half-close (Q2).
@@ -81,6 +82,17 @@ impl Registered {
     /// channel. Only the session's own task may wait.
     pub async fn order_other_than(&self, seen: Order) -> Order {
         poll_fn(|cx| self.entry.poll_order(cx, seen)).await
+    }
+
+    /// The order in force; the task of `cx` is woken when it is another one. As `order_other_than`, for a future
+    /// that waits for more than this.
+    pub fn poll_order(&self, cx: &Context<'_>) -> Order {
+        let mut order = self.order();
+        // What changed in between is seen in the next round; Pending has registered the waker.
+        while let Poll::Ready(changed) = self.entry.poll_order(cx, order) {
+            order = changed;
+        }
+        order
     }
 
     /// Waits until the session is told to end in any way. A drain can be taken back: ask `order` again.
@@ -159,14 +171,9 @@ impl Registered {
     }
 
     pub(crate) fn report_stuck(&self) {
-        let holds = self.entry.owed_holds();
-        if !holds.is_empty() {
-            self.sessions.stuck(Stuck {
-                holds,
-                destination: self.entry.destination(),
-                about: self.entry.about.clone(),
-                since: Instant::now(),
-            });
+        self.entry.is_stuck();
+        if let Some(stuck) = self.entry.stuck_for() {
+            self.sessions.stuck(stuck);
         }
     }
 

@@ -4,10 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mailswitch_config::mapping_file::{self, Mistake};
 use mailswitch_config::table::cutover::Cutover;
 use mailswitch_config::table::mapping::MappingStore;
 use mailswitch_config::{DestinationName, FleetConfig};
-use mailswitch_proto::identifier::{HashKey, Identifier, InvalidIdentifier};
+use mailswitch_proto::identifier::HashKey;
 
 use super::Knowledge;
 use crate::report::Report;
@@ -31,7 +32,7 @@ pub enum FileError {
         /// Which file.
         path: PathBuf,
         /// Counted from one.
-        line: usize,
+        line: u32,
         /// What is wrong with it.
         wrong: WrongLine,
     },
@@ -45,12 +46,9 @@ pub enum FileError {
 /// What is wrong with a line. Says nothing of the identifier: it is a person's address.
 #[derive(Debug, thiserror::Error)]
 pub enum WrongLine {
-    /// One field only.
-    #[error("an identifier without a destination; write both, separated by blanks")]
-    NoDestination,
-    /// Not UTF-8.
-    #[error("the line is not UTF-8")]
-    NotUtf8,
+    /// It cannot be read.
+    #[error("{}", in_words(.0))]
+    Mistake(Mistake),
     /// A destination that the configuration does not have.
     #[error("destination {name:?} is not declared; declared are: {declared}")]
     Undeclared {
@@ -59,9 +57,6 @@ pub enum WrongLine {
         /// What there is.
         declared: String,
     },
-    /// No client could ever present it.
-    #[error(transparent)]
-    Identifier(#[from] InvalidIdentifier),
     /// Too many different ones.
     #[error(transparent)]
     TooMany(#[from] TooManyDestinations),
@@ -109,43 +104,52 @@ fn load(path: &Path, fleet: &FleetConfig) -> Result<Table, FileError> {
         path: path.to_owned(),
         source,
     })?;
+    let wrong = |line, wrong| FileError::Line {
+        path: path.to_owned(),
+        line,
+        wrong,
+    };
+    let file = mapping_file::parse(&bytes, &fleet.normalization);
+    for problem in file.problems {
+        if problem.mistake.is_fatal() {
+            return Err(wrong(problem.line, WrongLine::Mistake(problem.mistake)));
+        }
+        tracing::warn!(file = %path.display(), line = problem.line, "in the mapping file: {}", in_words(&problem.mistake));
+    }
     // The key only has to be unknown to clients; nobody else has this table.
     let mut table = Table::empty(HashKey(rand::random()));
     table.set_policy(Policy::from(&fleet.routing));
-    for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        map_line(&mut table, line, fleet).map_err(|wrong| FileError::Line {
-            path: path.to_owned(),
-            line: index + 1,
-            wrong,
-        })?;
+    for entry in file.entries {
+        if !fleet.destinations.contains_key(&entry.destination) {
+            let undeclared = WrongLine::Undeclared {
+                name: entry.destination.to_string(),
+                declared: fleet
+                    .destinations
+                    .keys()
+                    .map(DestinationName::as_str)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            };
+            return Err(wrong(entry.line, undeclared));
+        }
+        let key = table.key_of(&entry.identifier);
+        table
+            .map(key, &entry.destination)
+            .map_err(|too_many| wrong(entry.line, too_many.into()))?;
     }
     table.serve(Serving::Yes);
     Ok(table)
 }
 
-/// Blank lines and comments say nothing; what follows the second field is ignored; a later line wins.
-fn map_line(table: &mut Table, line: &[u8], fleet: &FleetConfig) -> Result<(), WrongLine> {
-    let line = std::str::from_utf8(line).map_err(|_| WrongLine::NotUtf8)?.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return Ok(());
+fn in_words(mistake: &Mistake) -> String {
+    match mistake {
+        Mistake::OneField => {
+            "an identifier without a destination; write both, separated by blanks".to_owned()
+        }
+        Mistake::NotUtf8 => "the line is not UTF-8".to_owned(),
+        Mistake::Identifier(invalid) => {
+            format!("{invalid}; no client can present it, and the line is left out")
+        }
+        Mistake::UpperCase => "upper case is lowered, as mapping.normalize says".to_owned(),
     }
-    let mut fields = line.split_whitespace();
-    let (Some(identifier), Some(destination)) = (fields.next(), fields.next()) else {
-        return Err(WrongLine::NoDestination);
-    };
-    let Some((name, _)) = fleet.destinations.get_key_value(destination) else {
-        return Err(WrongLine::Undeclared {
-            name: destination.to_owned(),
-            declared: fleet
-                .destinations
-                .keys()
-                .map(DestinationName::as_str)
-                .collect::<Vec<_>>()
-                .join(", "),
-        });
-    };
-    let identifier = Identifier::normalized(identifier, &fleet.normalization)?;
-    let key = table.key_of(&identifier);
-    table.map(key, name)?;
-    Ok(())
 }

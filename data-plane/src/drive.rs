@@ -1,0 +1,170 @@
+//! The one driver of all dialogues, both roles: moves bytes between a dialogue and its stream, and does its TLS.
+//!
+//! It may be given up at any await: the leg stays with its owner, who may still say a farewell on it. Bounded in
+//! time by its callers, in memory by the dialogue's buffers.
+
+use std::io;
+
+use mailswitch_dialogue::{Dialogue, Input, Output, Step, TlsBoundary, TlsEstablished};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::tls::{ClientTls, ServerTls, Stream, UpgradeError};
+
+/// A connection in its dialogue: the stream, what was received and not used, what was said and not written.
+#[derive(Debug)]
+pub struct Leg {
+    stream: Option<Stream>,
+    /// Received.
+    pub input: Input,
+    output: Output,
+}
+
+/// Who makes a leg encrypted when its dialogue asks for it.
+#[derive(Debug, Clone, Copy)]
+pub enum Upgrade<'a> {
+    /// We are the server.
+    Server(&'a ServerTls),
+    /// We are the client.
+    Client(&'a ClientTls),
+    /// Nobody: this leg has no TLS.
+    Never,
+}
+
+/// Why a dialogue came to no end of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The peer closed.
+    #[error("the connection was closed")]
+    Closed,
+    /// The connection failed.
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
+    /// The handshake failed.
+    #[error(transparent)]
+    Tls(#[from] UpgradeError),
+    /// The dialogue asked for TLS on a leg that has none: it was configured wrongly.
+    #[error("this leg has no TLS settings")]
+    NoTls,
+}
+
+impl Leg {
+    /// A connection on which nothing was said.
+    #[must_use]
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            stream: Some(stream),
+            input: Input::new(),
+            output: Output::new(),
+        }
+    }
+
+    /// The stream; none after a handshake that failed or was given up.
+    #[must_use]
+    pub fn stream(&self) -> Option<&Stream> {
+        self.stream.as_ref()
+    }
+
+    /// The stream, and what was received on it and not used.
+    #[must_use]
+    pub fn into_parts(self) -> (Option<Stream>, Input) {
+        (self.stream, self.input)
+    }
+
+    /// Runs a dialogue to its end.
+    ///
+    /// # Errors
+    /// When the connection ends before it.
+    pub async fn drive<D>(
+        &mut self,
+        dialogue: &mut (dyn Dialogue<Done = D> + Send),
+        upgrade: Upgrade<'_>,
+    ) -> Result<D, DriveError> {
+        loop {
+            let step = dialogue.step(&mut self.input, &mut self.output);
+            self.write().await?;
+            match step {
+                Step::Flush => {}
+                Step::NeedInput => self.read().await?,
+                Step::Done(done) => return Ok(done),
+                Step::StartTls(boundary) => {
+                    dialogue.tls_started(self.upgrade(boundary, upgrade).await?);
+                }
+            }
+        }
+    }
+
+    /// TLS before any dialogue.
+    ///
+    /// # Errors
+    /// When the handshake fails, or something was received before it.
+    pub async fn start_tls(&mut self, upgrade: Upgrade<'_>) -> Result<TlsEstablished, DriveError> {
+        let boundary = self
+            .input
+            .tls_boundary()
+            .map_err(|error| DriveError::Io(io::Error::other(error)))?;
+        self.upgrade(boundary, upgrade).await
+    }
+
+    async fn upgrade(
+        &mut self,
+        boundary: TlsBoundary,
+        upgrade: Upgrade<'_>,
+    ) -> Result<TlsEstablished, DriveError> {
+        let stream = self.stream.take().ok_or(DriveError::Closed)?;
+        let (stream, established) = match upgrade {
+            Upgrade::Server(tls) => tls.upgrade(stream, boundary).await?,
+            Upgrade::Client(tls) => tls.upgrade(stream, boundary).await?,
+            Upgrade::Never => return Err(DriveError::NoTls),
+        };
+        self.stream = Some(stream);
+        Ok(established)
+    }
+
+    /// Says something outside of any dialogue. Not in the middle of a line that is being written: then nothing.
+    pub async fn say(&mut self, words: &[u8]) -> io::Result<()> {
+        let Some(stream) = self.stream.as_mut().filter(|_| self.output.is_empty()) else {
+            return Ok(());
+        };
+        stream.write_all(words).await?;
+        stream.flush().await
+    }
+
+    /// Reads what the peer sends out of turn. False: there is no room for more.
+    ///
+    /// # Errors
+    /// When it has hung up.
+    pub async fn read_ahead(&mut self) -> Result<bool, DriveError> {
+        if self.input.spare().is_empty() {
+            return Ok(false);
+        }
+        self.read().await.map(|()| true)
+    }
+
+    async fn write(&mut self) -> Result<(), DriveError> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let stream = self.stream.as_mut().ok_or(DriveError::Closed)?;
+        while !self.output.is_empty() {
+            let written = stream
+                .write(self.output.unwritten())
+                .await
+                .map_err(DriveError::Io)?;
+            if written == 0 {
+                return Err(DriveError::Closed);
+            }
+            self.output.written(written);
+        }
+        stream.flush().await.map_err(DriveError::Io)
+    }
+
+    async fn read(&mut self) -> Result<(), DriveError> {
+        let stream = self.stream.as_mut().ok_or(DriveError::Closed)?;
+        let read = stream.read(self.input.spare()).await.map_err(DriveError::Io)?;
+        if read == 0 {
+            return Err(DriveError::Closed);
+        }
+        self.input.filled(read);
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! The node's side of the feed (design section 4): one stream to one control plane at a time, for as long as the node
+//! lives. Without one the node goes on with what it has.
+//!
+//! - `stream`: the life of one stream: Hello, then what comes and what is to be said, in any order.
+//! - `take`: snapshots and deltas become the table, the state file, the configuration.
+//! - `say`: acknowledgements, as levels (promise Q6).
+//! - `answer`: requests.
+//! - `backoff`: when to try again.
+
+mod answer;
+mod backoff;
+mod say;
+mod stream;
+mod take;
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use mailswitch_config::{DestinationName, NodeName, SiteName};
+use mailswitch_proto::channel::{ConnectError, Credentials, Link};
+use mailswitch_proto::fleet::v1 as wire;
+use mailswitch_proto::identifier::Identifier;
+use tokio::sync::mpsc;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::sessions::Stuck;
+use crate::source::Knowledge;
+use crate::source::resources::Resources;
+use crate::state_file::{Directory, Writer};
+use crate::table::Rejection;
+use backoff::Backoff;
+use stream::{Ended, StreamError};
+
+/// Who the node says it is.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// As in its certificate.
+    pub node: NodeName,
+    /// Where it stands.
+    pub site: SiteName,
+    /// What it serves.
+    pub listeners: Vec<wire::Listener>,
+}
+
+/// What a request reaches beyond the registry.
+pub trait Host: Send + Sync + 'static {
+    /// Closes a destination's breakers.
+    ///
+    /// # Errors
+    /// There is no such destination.
+    fn reset_breaker(&self, destination: &DestinationName) -> Result<(), String>;
+
+    /// How this node shows an identifier: redacted, unless `telemetry.identifiers = "plain"`.
+    fn show(&self, identifier: &Identifier) -> String;
+}
+
+/// What a feed is made of.
+pub(crate) struct Parts {
+    pub(crate) identity: Identity,
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) credentials: Credentials,
+    pub(crate) directory: Directory,
+    pub(crate) writer: Writer,
+    pub(crate) resources: Resources,
+    pub(crate) rejections: Vec<Rejection>,
+    pub(crate) stuck: mpsc::UnboundedReceiver<Stuck>,
+    pub(crate) breaker_changes: mpsc::UnboundedReceiver<wire::Breaker>,
+}
+
+/// The feed of this node, not running yet.
+pub struct Feed {
+    connect: Box<dyn Connect>,
+    endpoints: Vec<String>,
+    node: stream::Node,
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed")
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Feed {
+    pub(crate) fn new(knowledge: Arc<Knowledge>, parts: Parts) -> Self {
+        let credentials = parts.credentials;
+        Self {
+            connect: Box::new(Secured(credentials)),
+            endpoints: parts.endpoints,
+            node: stream::Node {
+                identity: parts.identity,
+                knowledge,
+                directory: parts.directory,
+                writer: parts.writer,
+                resources: parts.resources,
+                rejections: parts.rejections,
+                stuck: parts.stuck,
+                breaker_changes: parts.breaker_changes,
+            },
+        }
+    }
+
+    /// Runs until `stop` ends. What was applied is on disk when this returns.
+    pub async fn run(mut self, host: Arc<dyn Host>, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        let mut backoff = Backoff::default();
+        let mut next = rand::random_range(0..self.endpoints.len().max(1));
+        loop {
+            let Some(endpoint) = self.endpoints.get(next % self.endpoints.len().max(1)).cloned() else {
+                return;
+            };
+            let once = run_once(&*self.connect, &endpoint, &mut self.node, &*host, &mut backoff);
+            let ended = tokio::select! {
+                () = stop.as_mut() => return,
+                ended = once => ended,
+            };
+            next = next.wrapping_add(1);
+            match ended {
+                Ok(Ended::Moved) => tracing::info!(
+                    endpoint,
+                    "the control plane replica goes away: connecting to another"
+                ),
+                Ok(Ended::ByControlPlane) => tracing::info!(endpoint, "the control plane ended the stream"),
+                Err(error) => {
+                    tracing::warn!(endpoint, %error, "no feed from the control plane: the node goes on with what it has")
+                }
+            }
+            tokio::select! {
+                () = stop.as_mut() => return,
+                () = tokio::time::sleep(backoff.pause(&mut rand::rng())) => {}
+            }
+        }
+    }
+}
+
+/// Why there is no feed.
+#[derive(Debug, thiserror::Error)]
+enum FeedError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the control plane refused the stream: {0}")]
+    Refused(#[source] Box<Status>),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
+async fn run_once(
+    connect: &dyn Connect,
+    endpoint: &str,
+    node: &mut stream::Node,
+    host: &dyn Host,
+    backoff: &mut Backoff,
+) -> Result<Ended, FeedError> {
+    let line = connect.connect(endpoint).await?;
+    match stream::run(line.channel, node, host, backoff).await {
+        Err(StreamError::Refused(status)) => Err(match line.link.and_then(|link| link.explain(&status)) {
+            Some(explained) => FeedError::Connect(explained),
+            None => FeedError::Refused(status),
+        }),
+        ended => Ok(ended?),
+    }
+}
+
+/// A connection to a control plane.
+struct Line {
+    channel: Channel,
+    link: Option<Link>,
+}
+
+/// How a connection is made.
+trait Connect: Send + Sync {
+    fn connect<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Result<Line, ConnectError>>;
+}
+
+/// Over mutual TLS.
+struct Secured(Credentials);
+
+impl Connect for Secured {
+    fn connect<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Result<Line, ConnectError>> {
+        Box::pin(async move {
+            let link = mailswitch_proto::channel::connect(endpoint, &self.0).await?;
+            Ok(Line {
+                channel: link.channel(),
+                link: Some(link),
+            })
+        })
+    }
+}

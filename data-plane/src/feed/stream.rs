@@ -1,0 +1,259 @@
+//! The life of one stream. Hello first, with what the node knows; then whatever comes is taken, and whatever became
+//! true is said. Nothing is delayed for company: a hold is applied when it arrives.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use mailswitch_proto::fleet::v1 as wire;
+use mailswitch_proto::fleet::v1::fleet_client::FleetClient;
+use mailswitch_proto::fleet::v1::fleet_message::Message as FromFleet;
+use mailswitch_proto::fleet::v1::node_message::Message as FromNode;
+use mailswitch_proto::id::{FleetId, HoldId, InvalidId};
+use mailswitch_proto::revision::Revision;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::take::TakeError;
+use super::{Backoff, Host, Identity};
+use crate::sessions::Stuck;
+use crate::source::Knowledge;
+use crate::source::resources::Resources;
+use crate::state_file::{Directory, DirectoryError, Writer};
+use crate::table::{Builder, Rejection};
+
+/// Between two reports of counters.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Messages that wait for the connection. More make the node wait with reading, and lose nothing.
+const OUTGOING: usize = 256;
+/// A chunk of a snapshot is about one MiB; a change set is sent as it is up to three.
+const LARGEST_MESSAGE: usize = 64 << 20;
+
+/// What outlives a stream.
+pub(super) struct Node {
+    pub(super) identity: Identity,
+    pub(super) knowledge: std::sync::Arc<Knowledge>,
+    pub(super) directory: Directory,
+    pub(super) writer: Writer,
+    pub(super) resources: Resources,
+    /// What cannot be used of the resources that are in force.
+    pub(super) rejections: Vec<Rejection>,
+    pub(super) stuck: mpsc::UnboundedReceiver<Stuck>,
+    pub(super) breaker_changes: mpsc::UnboundedReceiver<wire::Breaker>,
+}
+
+/// How a stream ended without a fault of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The replica asked us to go to another one.
+    Moved,
+    /// The control plane ended it.
+    ByControlPlane,
+}
+
+/// Why a stream cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamError {
+    /// It was refused, or broke.
+    #[error("{0}")]
+    Refused(Box<Status>),
+    /// Something came before Welcome.
+    #[error("the control plane sent something before its welcome")]
+    NotWelcomed,
+    /// An id that is not one.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// It is another fleet than the one of our table. Ours stays.
+    #[error("the control plane belongs to fleet {theirs}, this node's table to fleet {ours}")]
+    AnotherFleet {
+        /// In Welcome.
+        theirs: FleetId,
+        /// In the state file.
+        ours: FleetId,
+    },
+    /// Who we are could not be written down.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// What came does not follow what we have.
+    #[error(transparent)]
+    Take(#[from] TakeError),
+}
+
+impl From<Status> for StreamError {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+/// One stream, while it lasts.
+pub(super) struct Stream<'a> {
+    pub(super) node: &'a mut Node,
+    pub(super) host: &'a dyn Host,
+    pub(super) outgoing: mpsc::Sender<wire::NodeMessage>,
+    pub(super) fleet: Option<FleetId>,
+    /// The node serves only at or after this (N4).
+    pub(super) not_before: Option<Revision>,
+    /// A snapshot that is being received.
+    pub(super) building: Option<Builder>,
+    /// Said on this stream, and still true.
+    pub(super) said: HashSet<HoldId>,
+    pub(super) said_applied: Option<Revision>,
+    leave_at: Option<Instant>,
+}
+
+pub(super) async fn run(
+    channel: Channel,
+    node: &mut Node,
+    host: &dyn Host,
+    backoff: &mut Backoff,
+) -> Result<Ended, StreamError> {
+    let (outgoing, messages) = mpsc::channel(OUTGOING);
+    let hello = hello(node);
+    let _ = outgoing.send(of(FromNode::Hello(hello))).await;
+    let mut client = FleetClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
+    let mut incoming = client.feed(ReceiverStream::new(messages)).await?.into_inner();
+    let mut durable = node.writer.durable();
+    let knowledge = node.knowledge.clone();
+    let mut report = tokio::time::interval(REPORT_EVERY);
+    report.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut stream = Stream {
+        node,
+        host,
+        outgoing,
+        fleet: None,
+        not_before: None,
+        building: None,
+        said: HashSet::new(),
+        said_applied: None,
+        leave_at: None,
+    };
+    loop {
+        tokio::select! {
+            message = incoming.message() => match message? {
+                Some(message) => {
+                    if stream.hear(message).await? == Heard::Welcome {
+                        stream.say_report().await;
+                        report.reset();
+                    }
+                }
+                None => return Ok(Ended::ByControlPlane),
+            },
+            _ = durable.changed() => stream.acknowledge().await,
+            () = knowledge.sessions().quiesced_changed() => stream.acknowledge().await,
+            Some(stuck) = stream.node.stuck.recv() => stream.say_stuck(&stuck).await,
+            Some(breaker) = stream.node.breaker_changes.recv() => stream.say_breaker(breaker).await,
+            _ = report.tick(), if stream.fleet.is_some() => {
+                // It has stood for a while: a stream that ends at once each time is no reason to hurry.
+                backoff.reset();
+                stream.say_report().await;
+            }
+            () = at(stream.leave_at) => return Ok(Ended::Moved),
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Heard {
+    Welcome,
+    Other,
+}
+
+impl Stream<'_> {
+    async fn hear(&mut self, message: wire::FleetMessage) -> Result<Heard, StreamError> {
+        // What a later version says beside the changes is nothing to us: changes come in `Delta` only.
+        let Some(message) = message.message else {
+            return Ok(Heard::Other);
+        };
+        if let FromFleet::Welcome(welcome) = &message {
+            self.welcomed(welcome).await?;
+            return Ok(Heard::Welcome);
+        }
+        if self.fleet.is_none() {
+            return Err(StreamError::NotWelcomed);
+        }
+        match message {
+            FromFleet::Welcome(_) => {}
+            FromFleet::SnapshotBegin(begin) => self.begin_snapshot(&begin)?,
+            FromFleet::SnapshotChunk(chunk) => self.take_chunk(&chunk)?,
+            FromFleet::SnapshotEnd(end) => self.end_snapshot(&end).await?,
+            FromFleet::Delta(delta) => self.take_delta(delta).await?,
+            FromFleet::Request(request) => self.answer(request).await,
+            FromFleet::Move(moving) => {
+                let within = Duration::from_millis(moving.within_millis);
+                self.leave_at = Some(Instant::now() + rand::random_range(Duration::ZERO..=within));
+            }
+            // Nobody asked for one (promise L1 comes later).
+            FromFleet::LeaseGrant(_) => {}
+        }
+        Ok(Heard::Other)
+    }
+
+    async fn welcomed(&mut self, welcome: &wire::Welcome) -> Result<(), StreamError> {
+        let theirs = FleetId::try_from(welcome.fleet.as_slice())?;
+        let sessions = self.node.knowledge.sessions().clone();
+        if let Some(ours) = sessions
+            .with_table(|table| table.fleet())
+            .filter(|ours| *ours != theirs)
+        {
+            return Err(StreamError::AnotherFleet { theirs, ours });
+        }
+        self.node.directory.welcomed()?;
+        self.fleet = Some(theirs);
+        if welcome.diverged {
+            // D3: the node keeps what it has and serves it; an operator decides.
+            tracing::error!(
+                replica = welcome.replica,
+                "the control plane's database is behind this node, or on another branch: the node keeps what it has until an operator decides"
+            );
+        } else {
+            tracing::info!(
+                replica = welcome.replica,
+                revision = welcome.registered_revision,
+                "connected to the control plane"
+            );
+        }
+        if welcome.newly_registered && !welcome.diverged {
+            self.serve_only_from(Revision(welcome.registered_revision));
+        }
+        self.repeat_all().await;
+        Ok(())
+    }
+}
+
+fn hello(node: &Node) -> wire::Hello {
+    let (position, fleet) = node
+        .knowledge
+        .sessions()
+        .with_table(|table| (table.position(), table.fleet()));
+    wire::Hello {
+        node: node.identity.node.as_str().to_owned(),
+        instance: node.directory.instance().to_vec(),
+        replaces_instance: node.directory.replaces().map_or_else(Vec::new, |id| id.to_vec()),
+        machine: node.directory.machine().to_vec(),
+        site: node.identity.site.as_str().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        listeners: node.identity.listeners.clone(),
+        known_revision: position.revision.0,
+        known_digest: if position.revision == Revision::NONE {
+            Vec::new()
+        } else {
+            position.digest.to_vec()
+        },
+        fleet: fleet.map_or_else(Vec::new, |fleet| fleet.to_vec()),
+    }
+}
+
+pub(super) fn of(message: FromNode) -> wire::NodeMessage {
+    wire::NodeMessage {
+        message: Some(message),
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

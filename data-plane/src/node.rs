@@ -1,0 +1,70 @@
+//! A node that runs: everything is built and bound before anything is served, and a stop lets bridged sessions end.
+
+mod start;
+mod stop;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use mailswitch_config::table::server::Server;
+use mailswitch_config::table::telemetry::Identifiers;
+use parking_lot::Mutex;
+
+use crate::backend::Backends;
+use crate::policy::Policy;
+use crate::session::control::Connections;
+use crate::source::Knowledge;
+use crate::tls::ServerTls;
+
+pub use start::{Running, StartError, start};
+
+/// What all sessions of a node use.
+#[derive(Debug)]
+pub struct Node {
+    /// `[server]`.
+    pub server: Server,
+    /// `server.hostname`.
+    pub hostname: Option<Arc<str>>,
+    /// `telemetry.identifiers`.
+    pub identifiers: Identifiers,
+    /// The registry with the table, and the configuration in force.
+    pub knowledge: Arc<Knowledge>,
+    /// What listeners present.
+    pub tls: ServerTls,
+    /// Every connection of a client.
+    pub connections: Arc<Connections>,
+    policy: ArcSwap<Policy>,
+    backends: Arc<Backends>,
+    renewing: Mutex<()>,
+}
+
+impl Node {
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.keep_up();
+        self.policy.load_full()
+    }
+
+    /// The destinations in force.
+    #[must_use]
+    pub fn backends(&self) -> &Arc<Backends> {
+        self.keep_up();
+        &self.backends
+    }
+
+    /// What is derived from the configuration is made anew when that has changed, by whoever needs it first: a
+    /// change reaches every login that resolves after it.
+    fn keep_up(&self) {
+        let fleet = self.knowledge.config();
+        if Arc::ptr_eq(&self.policy.load().fleet, &fleet) {
+            return;
+        }
+        let _one_at_a_time = self.renewing.lock();
+        let fleet = self.knowledge.config();
+        if !Arc::ptr_eq(&self.policy.load().fleet, &fleet) {
+            self.backends.update(&fleet);
+            self.policy.store(Arc::new(Policy::new(fleet)));
+        }
+    }
+}

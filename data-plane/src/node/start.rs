@@ -1,0 +1,221 @@
+//! Building a node: load what it knows, bind every socket, then serve.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use mailswitch_config::table::server::Server;
+use mailswitch_config::{NodeConfig, Protocol, Source};
+use mailswitch_dialogue::Protocol as Dialogue;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Node;
+use crate::backend::loops::OwnListeners;
+use crate::backend::{self, Backends};
+use crate::listen::{self, BindError, Bound, Entry, Limits, Room, bind_all};
+use crate::policy::Policy;
+use crate::report::Report;
+use crate::session::control::Connections;
+use crate::session::{self, Front};
+use crate::sessions::WaitPolicy;
+use crate::source::{self, Knowledge};
+use crate::tls::{InvalidServerTls, ServerTls};
+
+/// Between two looks at who is idle: an idle session may live this much longer than `bridge_idle`.
+const SWEEP: Duration = Duration::from_secs(15);
+/// Between two lines of figures (behaviour §12).
+const FIGURES: Duration = Duration::from_secs(60);
+
+/// Why a node does not start. Nothing is served then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Certificates or TLS settings cannot be used.
+    #[error(transparent)]
+    Tls(#[from] InvalidServerTls),
+    /// The file with the mappings cannot be used.
+    #[error(transparent)]
+    Mappings(#[from] source::file::FileError),
+    /// A listener's protocol is not served by this version.
+    #[error("listener.{name}: this version does not serve {protocol} yet")]
+    Protocol {
+        /// Which.
+        name: mailswitch_config::ListenerName,
+        /// What it was to speak.
+        protocol: Protocol,
+    },
+    /// The node is to belong to a fleet.
+    #[error("mapping.source = \"control-plane\" is not served by this version yet (state in {state_dir})")]
+    Fleet {
+        /// Where its state would be.
+        state_dir: PathBuf,
+    },
+}
+
+/// A node that serves.
+#[derive(Debug)]
+pub struct Running {
+    pub(super) node: Arc<Node>,
+    pub(super) accepting: CancellationToken,
+    pub(super) tasks: JoinSet<()>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Running {
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// What it listens on, with the ports that the system chose.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+/// Starts a node. `descriptors`: how many this process may open.
+///
+/// # Errors
+/// What is wrong; nothing is served then.
+pub async fn start(config: NodeConfig, descriptors: u64) -> Result<Running, StartError> {
+    let tls = ServerTls::new(&config.tls)?;
+    let (report, _breaker_changes) = Report::new();
+    let report = Arc::new(report);
+    let knowledge = knowledge(&config.source, &report)?;
+    let others: Vec<SocketAddr> = config.admin.iter().map(|admin| admin.bind).collect();
+    let bound = bind_all(&config.listeners, &others)?;
+    let addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
+    let backends = Arc::new(Backends::new(
+        OwnListeners::new(addresses.clone()),
+        backend::Limits::from(&config.server),
+        report,
+    ));
+    let policy = Policy::new(knowledge.config());
+    backends.update(&policy.fleet);
+    let node = Arc::new(Node {
+        hostname: config.server.hostname.as_deref().map(Arc::from),
+        server: config.server,
+        identifiers: config.telemetry.identifiers,
+        knowledge,
+        tls,
+        connections: Arc::default(),
+        policy: ArcSwap::from_pointee(policy),
+        backends,
+        renewing: Mutex::new(()),
+    });
+    let fronts = fronts(bound, &node)?;
+    Ok(serve(node, fronts, addresses, Room::for_descriptors(descriptors)))
+}
+
+fn knowledge(source: &Source, report: &Arc<Report>) -> Result<Arc<Knowledge>, StartError> {
+    match source {
+        Source::Alone(alone) => Ok(source::file::open(
+            alone.fleet.clone(),
+            &alone.mapping.store,
+            WaitPolicy::default(),
+            Arc::clone(report),
+        )?),
+        Source::ControlPlane(link) => Err(StartError::Fleet {
+            state_dir: link.state_dir.clone(),
+        }),
+    }
+}
+
+fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Result<Vec<(Bound, Arc<Front>)>, StartError> {
+    bound
+        .into_iter()
+        .map(|bound| {
+            let listener = Arc::clone(&bound.listener);
+            let protocol = match listener.protocol {
+                Protocol::Imap => Dialogue::Imap,
+                Protocol::Submission => Dialogue::Submission,
+                protocol => {
+                    return Err(StartError::Protocol {
+                        name: listener.name.clone(),
+                        protocol,
+                    });
+                }
+            };
+            let front = Front {
+                name: Arc::new(listener.name.clone()),
+                listener,
+                protocol,
+                node: Arc::clone(node),
+            };
+            Ok((bound, Arc::new(front)))
+        })
+        .collect()
+}
+
+fn serve(
+    node: Arc<Node>,
+    fronts: Vec<(Bound, Arc<Front>)>,
+    addresses: Vec<SocketAddr>,
+    room: Room,
+) -> Running {
+    tracing::info!(
+        per_client = room.per_client,
+        before_login = room.before_login,
+        "limits on connections"
+    );
+    let limits = Limits::new(room);
+    let accepting = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let mut entries: Vec<(Arc<mailswitch_config::ListenerName>, Arc<Entry>)> = Vec::new();
+    for (bound, front) in fronts {
+        // One count for all sockets of a listener.
+        let entry = match entries.iter().find(|(name, _)| *name == front.name) {
+            Some((_, entry)) => Arc::clone(entry),
+            None => Arc::new(Entry {
+                connections: Arc::default(),
+                turned_away: std::sync::atomic::AtomicUsize::new(0),
+                max_connections: front.listener.max_connections,
+                limits: Arc::clone(&limits),
+            }),
+        };
+        entries.push((Arc::clone(&front.name), Arc::clone(&entry)));
+        tracing::info!(listener = %front.name, address = %bound.address, "listening");
+        tasks.spawn(listen::accept(
+            bound.socket,
+            entry,
+            accepting.clone(),
+            move |accepted| {
+                tokio::spawn(session::run(accepted, Arc::clone(&front)));
+            },
+        ));
+    }
+    tasks.spawn(sweep(Arc::clone(&node)));
+    tasks.spawn(figures(Arc::clone(&node.connections)));
+    Running {
+        node,
+        accepting,
+        tasks,
+        addresses,
+    }
+}
+
+async fn sweep(node: Arc<Node>) {
+    let Server { bridge_idle, .. } = node.server;
+    let mut ticks = tokio::time::interval(SWEEP.min(bridge_idle.max(Duration::from_millis(100))));
+    loop {
+        ticks.tick().await;
+        node.connections.end_idle(bridge_idle);
+    }
+}
+
+async fn figures(connections: Arc<Connections>) {
+    let mut ticks = tokio::time::interval(FIGURES);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        tracing::info!(active_connections = connections.count(), "figures");
+    }
+}

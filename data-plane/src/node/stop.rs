@@ -1,0 +1,43 @@
+//! Stopping a node (behaviour §11): accept no more, end at once what is not bridged, give bridged sessions the grace,
+//! end what is left, and say how many that were.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Running;
+use crate::session::control::Phase;
+
+/// What is ended after the grace is followed to its end for this long: the time that a backend may take to close.
+const LAST_MOMENT: Duration = Duration::from_secs(4);
+
+impl Running {
+    /// Ends the node.
+    pub async fn stop(mut self) {
+        self.accepting.cancel();
+        let connections = &self.node.connections;
+        connections.stop(Phase::BeforeLogin);
+        let grace = self.node.server.shutdown_grace;
+        tracing::info!(
+            connections = connections.count(),
+            grace_secs = grace.as_secs(),
+            "stopping"
+        );
+        if timeout(grace, connections.closed()).await.is_err() {
+            tracing::warn!(
+                connections = connections.count(),
+                "the grace is over: ending what is left"
+            );
+            self.node.knowledge.sessions().shut_down();
+            connections.stop(Phase::Bridged);
+            if timeout(LAST_MOMENT, connections.closed()).await.is_err() {
+                tracing::warn!(
+                    connections = connections.count(),
+                    "these did not end and are reset"
+                );
+            }
+        }
+        self.tasks.abort_all();
+        tracing::info!("stopped");
+    }
+}

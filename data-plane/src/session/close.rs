@@ -1,0 +1,164 @@
+//! From the admitted login to the bridge's task, and from the bridge's end to the last log line.
+//!
+//! The task owns two streams and this `Bridged`: registration, permit, place among the connections. The registration
+//! ends when the backend's leg is over, not when the client's is.
+
+use std::pin::Pin;
+use std::task::Context;
+use std::time::Instant;
+
+use mailswitch_config::DestinationName;
+use mailswitch_config::protocol::Keyword as _;
+
+use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use super::Client;
+use super::admit::{Admitted, Guard};
+use super::bridge::{self, EndReason, Legs, Overseer, Owner, Stopped, Wish};
+use super::control::{Connection, Told};
+use super::legs::{BackendLeg, Reply};
+use crate::drive::Leg;
+use crate::listen::Permit;
+use crate::sessions::{DrainCause, End, Order};
+
+/// What a bridged session holds beside its streams.
+struct Bridged {
+    guard: Guard,
+    connection: Connection,
+    _permit: Permit,
+    destination: DestinationName,
+    since: Instant,
+    /// For the link; none where nothing is traced.
+    login: Option<Box<SpanContext>>,
+}
+
+/// Begins to bridge, on a task of its own. The client reads the backend's OK as the bridge's first bytes.
+pub(super) fn bridge(client_leg: Leg, admitted: Admitted<BackendLeg, Reply>, client: Client) {
+    let span = tracing::Span::current();
+    span.record("mail.outcome", "accepted");
+    let Admitted {
+        leg,
+        reply,
+        route,
+        guard,
+    } = admitted;
+    let round_trip = leg.round_trip;
+    let (client_stream, from_client) = client_leg.into_parts();
+    let (backend_stream, from_backend) = leg.into_leg().into_parts();
+    let (Some(client_stream), Some(backend_stream)) = (client_stream, backend_stream) else {
+        return;
+    };
+    let mut first_to_client = match reply {
+        Reply::Accepted(relay) | Reply::Refused(relay, _) | Reply::Temporary(relay) => {
+            relay.as_bytes().to_vec()
+        }
+    };
+    first_to_client.extend_from_slice(&from_backend.into_rest());
+    let legs = Legs {
+        client: client_stream,
+        backend: backend_stream,
+        first_to_backend: from_client.into_rest().to_vec(),
+        first_to_client,
+        round_trip,
+    };
+    let Client {
+        mut permit,
+        connection,
+        ..
+    } = client;
+    permit.signed_in();
+    let since = Instant::now();
+    connection.control().bridged(since);
+    tracing::debug!(destination = %route.destination, "bridged");
+    let bridged = Bridged {
+        guard,
+        connection,
+        _permit: permit,
+        destination: route.destination,
+        since,
+        login: traced(&span),
+    };
+    tokio::spawn(bridge::Task::new(legs, bridged));
+}
+
+fn traced(span: &tracing::Span) -> Option<Box<SpanContext>> {
+    let context = span.context();
+    let context = context.span().span_context().clone();
+    context.is_valid().then(|| Box::new(context))
+}
+
+impl Overseer for Bridged {
+    fn wish(&self, cx: &Context<'_>) -> Wish {
+        match self.connection.control().told(cx) {
+            Told::Nothing => {}
+            Told::Idle => return Wish::Stop(EndReason::Idle),
+            Told::Stop => return Wish::Stop(EndReason::Shutdown),
+        }
+        match self.guard.registered().poll_order(cx) {
+            Order::Stay => Wish::Move,
+            Order::Drain { cause, deadline } => Wish::Quiet {
+                until: deadline,
+                reason: match cause {
+                    DrainCause::Hold(_) => EndReason::Hold,
+                    DrainCause::Node => EndReason::Drain,
+                },
+            },
+            Order::Kick => Wish::Stop(EndReason::Kick),
+            Order::Shutdown => Wish::Stop(EndReason::Shutdown),
+            Order::Reset => Wish::Reset(EndReason::Hold),
+        }
+    }
+
+    fn moved(&self, now: Instant) {
+        self.connection.control().moved(now);
+    }
+}
+
+impl Owner for Bridged {
+    fn end(self, stopped: Stopped) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(end(self, stopped))
+    }
+}
+
+async fn end(bridged: Bridged, stopped: Stopped) {
+    let Bridged {
+        guard,
+        connection,
+        _permit,
+        destination,
+        since,
+        login,
+    } = bridged;
+    let about = guard.registered().about().clone();
+    let (reason, to_backend, to_client) = (stopped.reason, stopped.to_backend, stopped.to_client);
+    // A trace of its own, linked to the session's: nobody waits for a span that may be a day long.
+    let span = tracing::info_span!(
+        parent: None,
+        "session.end",
+        session = %about.id,
+        listener = %about.listener,
+        protocol = about.protocol.as_str(),
+        peer = %about.client,
+        mail.destination = destination.as_str(),
+        mail.end_reason = reason.as_str(),
+    );
+    if let Some(login) = login {
+        span.add_link(*login);
+    }
+    let (client_end, backend_end) = stopped.into_ends();
+    let (how, ()) = tokio::join!(guard.end_leg(backend_end), client_end);
+    let _entered = span.entered();
+    if how == End::Reset && reason != EndReason::Hold {
+        tracing::debug!("the backend did not close within its time: its leg was reset");
+    }
+    tracing::info!(
+        destination = destination.as_str(),
+        bytes_to_backend = to_backend,
+        bytes_to_client = to_client,
+        secs = since.elapsed().as_secs(),
+        reason = reason.as_str(),
+        "session closed"
+    );
+    drop(connection);
+}

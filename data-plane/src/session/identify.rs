@@ -1,0 +1,69 @@
+//! From the login to whom the session acts for (behaviour §3): cut, check, normalise, by the function that all programs
+//! share. A login that is no identifier gets the temporary failure: it may be a password in the wrong field, and
+//! must not look like a wrong one.
+
+use mailswitch_dialogue::{ClientCommand, Credential, Helo, Hops, Login, Method, Routing};
+use mailswitch_proto::identifier::Identifier;
+
+use super::{Front, answer};
+use crate::drive::Leg;
+use crate::redact::Shown;
+use crate::sessions::ActingFor;
+
+/// A login whose account is known, as far as it says.
+#[derive(Debug)]
+pub(super) struct Identified {
+    pub(super) acting_for: ActingFor,
+    pub(super) credential: Credential,
+    pub(super) command: ClientCommand,
+    pub(super) helo: Option<Helo>,
+    pub(super) hops: Option<Hops>,
+}
+
+/// None: it was answered, and is closed.
+pub(super) async fn identify(leg: Leg, login: Box<Login>, front: &Front) -> Option<(Leg, Identified)> {
+    let Login {
+        credential,
+        routing,
+        method,
+        command,
+        helo,
+        hops,
+    } = *login;
+    let acting_for = match routing {
+        Routing::Login(login) => {
+            match Identifier::from_login(&login, &front.node.knowledge.identifier_rules()) {
+                Ok(identifier) => ActingFor::one(identifier, []),
+                Err(error) => {
+                    // The value itself is not for any log.
+                    tracing::warn!(%error, "login refused: it is no identifier");
+                    answer::say_and_close(leg, &command.temporary_failure()).await;
+                    return None;
+                }
+            }
+        }
+        Routing::Absent(why) => {
+            tracing::debug!(%why, "the login carries no identifier");
+            ActingFor::nobody()
+        }
+    };
+    let span = tracing::Span::current();
+    let shown = Shown::new(acting_for.routed_by(), front.node.identifiers);
+    span.record("user", tracing::field::display(shown));
+    tracing::debug!(mechanism = mechanism(method), "login read");
+    let identified = Identified {
+        acting_for,
+        credential,
+        command,
+        helo,
+        hops,
+    };
+    Some((leg, identified))
+}
+
+fn mechanism(method: Method) -> &'static str {
+    match method {
+        Method::Sasl(mechanism) => mechanism.as_str(),
+        Method::Command => "command",
+    }
+}

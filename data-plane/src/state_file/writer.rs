@@ -1,0 +1,293 @@
+//! The thread that writes the state file. What arrives together is written together and synced once (promise Q5);
+//! what need not be on disk before it is acknowledged is synced a moment later.
+//!
+//! A disk that fails does not stop the node: it goes on serving from memory, acknowledges nothing that it could not
+//! keep, says so, and tries to write the whole file anew.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mailswitch_proto::fleet::v1 as wire;
+use mailswitch_proto::id::FleetId;
+use mailswitch_proto::revision::{Digest, Position, Revision};
+use tokio::sync::watch;
+
+use super::directory::{Directory, DirectoryError};
+use super::journal::Journal;
+use super::recover::Recovered;
+
+/// How long a change that nobody waits for may stay in the system's memory only.
+const WRITE_BEHIND: Duration = Duration::from_secs(1);
+/// Between attempts to write the file anew after a failure.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The table at one position, to be written whole.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Of which fleet.
+    pub fleet: Option<FleetId>,
+    /// Its head.
+    pub begin: wire::SnapshotBegin,
+    /// Its changes.
+    pub changes: Vec<wire::Change>,
+}
+
+impl Snapshot {
+    fn position(&self) -> Position {
+        Position {
+            revision: Revision(self.begin.revision),
+            digest: Digest::try_from(self.begin.digest.as_slice()).unwrap_or(Digest::NONE),
+        }
+    }
+}
+
+/// Up to where what is applied may be acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durable {
+    /// Everything up to here is written, and what has to be on disk is on disk. None: nothing yet.
+    pub position: Option<Position>,
+    /// Why it does not go on.
+    pub failure: Option<String>,
+}
+
+/// Whether a change has to be on disk before it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sync {
+    /// A hold or an arming is in it.
+    First,
+    /// Written behind.
+    Behind,
+}
+
+enum Command {
+    Append {
+        at: Position,
+        payload: Bytes,
+        sync: Sync,
+    },
+    Rewrite,
+}
+
+/// Hands changes to the thread.
+#[derive(Debug)]
+pub struct Writer {
+    commands: Option<Sender<Command>>,
+    durable: watch::Receiver<Durable>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Reads what the directory holds. The writing starts with `Prepared::start`, once there is a table.
+    ///
+    /// # Errors
+    /// When the directory cannot be used; a file that cannot be trusted is no error.
+    pub fn recover(directory: &Directory) -> Result<(Recovered, Prepared), DirectoryError> {
+        let (recovered, journal) = directory.recover()?;
+        let position = match &recovered {
+            Recovered::Table(table, _) => Some(table.position()),
+            Recovered::Nothing | Recovered::Corrupt(_) => None,
+        };
+        let prepared = Prepared {
+            directory: directory.path().to_owned(),
+            journal,
+            position,
+        };
+        Ok((recovered, prepared))
+    }
+
+    /// Writes one revision behind the others.
+    pub(crate) fn append(&self, at: Position, payload: Bytes, sync: Sync) {
+        self.send(Command::Append { at, payload, sync });
+    }
+
+    /// The table was replaced: write all of it.
+    pub(crate) fn rewrite(&self) {
+        self.send(Command::Rewrite);
+    }
+
+    /// What may be acknowledged, and its changes.
+    pub(crate) fn durable(&self) -> watch::Receiver<Durable> {
+        self.durable.clone()
+    }
+
+    fn send(&self, command: Command) {
+        if let Some(commands) = &self.commands {
+            // A thread that is gone says so by never acknowledging.
+            let _ = commands.send(command);
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// What was handed over is on disk when the writer is gone.
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A recovered file, before anything is written.
+#[derive(Debug)]
+pub struct Prepared {
+    directory: PathBuf,
+    journal: Option<Journal>,
+    position: Option<Position>,
+}
+
+impl Prepared {
+    /// Starts the thread. `snapshot` gives the table as it is when it is asked.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(self, snapshot: impl Fn() -> Snapshot + Send + 'static) -> std::io::Result<Writer> {
+        let (commands, received) = mpsc::channel();
+        let (published, durable) = watch::channel(Durable {
+            position: self.position,
+            failure: None,
+        });
+        let worker = Worker {
+            directory: self.directory,
+            journal: self.journal,
+            written: self.position,
+            snapshot: Box::new(snapshot),
+            published,
+            synced_at: Instant::now(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("state-file".to_owned())
+            .spawn(move || worker.run(&received))?;
+        Ok(Writer {
+            commands: Some(commands),
+            durable,
+            thread: Some(thread),
+        })
+    }
+}
+
+struct Worker {
+    directory: PathBuf,
+    journal: Option<Journal>,
+    written: Option<Position>,
+    snapshot: Box<dyn Fn() -> Snapshot + Send>,
+    published: watch::Sender<Durable>,
+    synced_at: Instant,
+}
+
+impl Worker {
+    fn run(mut self, commands: &Receiver<Command>) {
+        loop {
+            let first = match commands.recv_timeout(self.patience()) {
+                Ok(command) => Some(command),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let together: Vec<Command> = first.into_iter().chain(commands.try_iter()).collect();
+            self.write(together);
+        }
+        if let Some(journal) = self.journal.as_mut().filter(|journal| journal.is_dirty())
+            && let Err(error) = journal.sync()
+        {
+            tracing::error!(%error, "the state file could not be synced at the end");
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match &self.journal {
+            Some(journal) if journal.is_dirty() => WRITE_BEHIND.saturating_sub(self.synced_at.elapsed()),
+            Some(_) => Duration::from_secs(3600),
+            None if self.published.borrow().failure.is_some() => RETRY,
+            None => Duration::from_secs(3600),
+        }
+    }
+
+    fn write(&mut self, together: Vec<Command>) {
+        let retry = together.is_empty() && self.published.borrow().failure.is_some();
+        let outcome = if retry {
+            self.rewrite()
+        } else {
+            self.append_all(together)
+        };
+        let failure = match outcome {
+            Ok(()) => None,
+            Err(error) => {
+                // What the file holds behind its last sync is not known: only a new file is.
+                self.journal = None;
+                self.written = self.published.borrow().position;
+                tracing::error!(%error, directory = %self.directory.display(), "the state file cannot be written: holds are not acknowledged until it can");
+                Some(error.to_string())
+            }
+        };
+        let position = if failure.is_none() {
+            self.written
+        } else {
+            self.published.borrow().position
+        };
+        self.published.send_if_modified(|durable| {
+            let new = Durable { position, failure };
+            let changed = *durable != new;
+            *durable = new;
+            changed
+        });
+    }
+
+    fn append_all(&mut self, together: Vec<Command>) -> std::io::Result<()> {
+        let mut sync = Sync::Behind;
+        for command in together {
+            match command {
+                Command::Rewrite => self.rewrite()?,
+                // A file that was written anew holds it already.
+                Command::Append { at, .. }
+                    if self
+                        .written
+                        .is_some_and(|written| at.revision <= written.revision) => {}
+                Command::Append {
+                    at,
+                    payload,
+                    sync: wanted,
+                } => {
+                    if wanted == Sync::First {
+                        sync = Sync::First;
+                    }
+                    match &mut self.journal {
+                        Some(journal) => {
+                            journal.append(at.revision, &payload)?;
+                            self.written = Some(at);
+                        }
+                        // No file yet, or one that failed.
+                        None => self.rewrite()?,
+                    }
+                }
+            }
+        }
+        if self.journal.as_ref().is_some_and(Journal::wants_rewriting) {
+            self.rewrite()?;
+        }
+        let Some(journal) = &mut self.journal else {
+            return Ok(());
+        };
+        if journal.is_dirty() && (sync == Sync::First || self.synced_at.elapsed() >= WRITE_BEHIND) {
+            journal.sync()?;
+            self.synced_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self) -> std::io::Result<()> {
+        let snapshot = (self.snapshot)();
+        // Nothing is known yet: there is nothing to keep.
+        if snapshot.position() == Position::NONE {
+            self.written = Some(Position::NONE);
+            return Ok(());
+        }
+        let journal = Journal::rewrite(&self.directory, &snapshot)?;
+        self.journal = Some(journal);
+        self.written = Some(snapshot.position());
+        self.synced_at = Instant::now();
+        Ok(())
+    }
+}
