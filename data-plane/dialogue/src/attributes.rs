@@ -95,14 +95,14 @@ impl Hops {
     }
 }
 
-/// The argument of a client's EHLO or HELO as it came, at most 255 bytes of it.
+/// The argument of a client's EHLO or HELO as it came, cut where it is longer than any may be.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Helo(Vec<u8>);
 
 impl Helo {
     /// From the bytes behind the verb.
     pub(crate) fn new(argument: &[u8]) -> Self {
-        Self(argument[..argument.len().min(limits::HELO)].to_vec())
+        Self(argument[..argument.len().min(limits::HELO + 1)].to_vec())
     }
 
     /// As it came.
@@ -111,9 +111,10 @@ impl Helo {
         &self.0
     }
 
-    /// What may be said as our own EHLO argument: 0x21 to 0x7E only (behaviour §6.4).
+    /// What may be said as our own EHLO argument: 1 to 255 bytes of 0x21 to 0x7E (behaviour §6.4).
     pub(crate) fn sayable(&self) -> Option<&[u8]> {
-        (!self.0.is_empty() && self.0.iter().all(u8::is_ascii_graphic)).then_some(&*self.0)
+        let fits = (1..=limits::HELO).contains(&self.0.len()) && self.0.iter().all(u8::is_ascii_graphic);
+        fits.then_some(&*self.0)
     }
 }
 

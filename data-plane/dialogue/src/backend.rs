@@ -146,6 +146,14 @@ impl Ready {
 }
 
 /// A leg that may be given the credential.
+///
+/// A leg that has not passed the guard has no way to it:
+/// ```compile_fail,E0599
+/// # use mailswitch_dialogue::{Credential, Ready};
+/// fn in_clear(ready: Ready, credential: &Credential) {
+///     let _ = ready.replay(credential);
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct Cleared(ReadyKind);

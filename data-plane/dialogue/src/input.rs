@@ -168,6 +168,17 @@ impl fmt::Debug for Input {
 }
 
 /// Proof that no byte from before TLS is left. The function that starts TLS takes it by value.
+///
+/// It cannot be made elsewhere:
+/// ```compile_fail,E0423
+/// let injected = mailswitch_dialogue::TlsBoundary(());
+/// ```
+/// nor used twice:
+/// ```compile_fail,E0382
+/// let boundary = mailswitch_dialogue::Input::new().tls_boundary().expect("it is empty");
+/// let first = boundary.established();
+/// let second = boundary.established();
+/// ```
 #[derive(Debug)]
 #[must_use = "the dialogue waits for TLS"]
 pub struct TlsBoundary(());

@@ -39,12 +39,19 @@ fn peak<D: Dialogue + ?Sized>(
 #[test]
 fn memory_before_login_is_bounded() {
     const LONG: usize = 300_000;
+    let many_strings = [
+        b"\"a\" ".repeat(100),
+        b"x".repeat(60_000),
+        b")\r\na ID (".to_vec(),
+    ]
+    .concat();
     for (protocol, head, pattern) in [
         (Protocol::Imap, &b""[..], &b"x"[..]),
         (Protocol::Imap, b"", b"a NOOP\r\n"),
         (Protocol::Imap, b"", b"a CAPABILITY\r\n"),
         (Protocol::Imap, b"a ID (", b"("),
         (Protocol::Imap, b"a ID (", b"\"a\" "),
+        (Protocol::Imap, b"a ID (", &many_strings),
         (Protocol::Imap, b"a LOGIN ", b"\\"),
         (Protocol::Imap, b"a LOGIN \"", b"\\\\"),
         (Protocol::Imap, b"a LOGIN {65000+}\r\n", b"x"),

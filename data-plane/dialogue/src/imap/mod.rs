@@ -48,7 +48,7 @@ fn is_tag_byte(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'(' | b')' | b'{' | b'%' | b'*' | b'"' | b'\\' | b'+')
 }
 
-pub(crate) const BYE_AFTER_REFUSAL: &[u8] = b"* BYE Authentication failed, connect again.\r\n";
+pub(crate) const BYE_AFTER_REFUSAL: &[u8] = b"* BYE Not logged in, closing the connection.\r\n";
 
 pub(crate) const fn farewell(why: Farewell) -> &'static [u8] {
     match why {

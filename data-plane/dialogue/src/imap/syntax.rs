@@ -206,27 +206,31 @@ fn announced(piece: &[u8]) -> Next {
 
 /// Behind the opening quote: the text, and what is behind the closing one.
 fn quoted(text: &[u8]) -> Result<(Zeroizing<Vec<u8>>, &[u8]), Faulty> {
-    let mut value = Zeroizing::new(Vec::with_capacity(text.len()));
-    let mut bytes = text.iter().enumerate();
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'"' => {
-                let behind = &text[at + 1..];
-                return match behind.first() {
-                    None | Some(b' ' | b')') => Ok((value, behind)),
-                    Some(_) => Err(Faulty),
-                };
-            }
-            b'\\' => match bytes.next() {
-                Some((_, escaped @ (b'"' | b'\\'))) => value.push(*escaped),
-                _ => return Err(Faulty),
-            },
+    let mut escaped = false;
+    let end = text.iter().position(|byte| {
+        let closes = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        closes
+    });
+    let (inside, behind) = end.map(|end| (&text[..end], &text[end + 1..])).ok_or(Faulty)?;
+    if !matches!(behind.first(), None | Some(b' ' | b')')) {
+        return Err(Faulty);
+    }
+    // As large as it is and no larger: a line may hold many.
+    let mut value = Zeroizing::new(Vec::with_capacity(inside.len()));
+    let mut bytes = inside.iter();
+    while let Some(byte) = bytes.next() {
+        value.push(match byte {
+            b'\\' => *bytes
+                .next()
+                .filter(|next| matches!(next, b'"' | b'\\'))
+                .ok_or(Faulty)?,
             // A NUL must not reach the backend's parser; CR cannot be in a line that others see as one.
             b'\0' | b'\r' => return Err(Faulty),
-            _ => value.push(*byte),
-        }
+            _ => *byte,
+        });
     }
-    Err(Faulty)
+    Ok((value, behind))
 }
 
 fn is_atom_byte(byte: u8) -> bool {

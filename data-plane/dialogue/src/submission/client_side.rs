@@ -149,19 +149,14 @@ impl ClientSide {
             .iter()
             .map(|byte| if byte.is_ascii_graphic() { *byte } else { b'?' })
             .collect();
-        output.line(&[
-            b"250-",
-            self.words.hostname.as_bytes(),
-            b" at your service, [",
-            &shown,
-            b"]",
-        ]);
-        let mut keywords: Vec<String> = self.words.ehlo.to_vec();
+        let hostname = &self.words.hostname;
+        let mut lines = vec![[hostname.as_bytes(), b" at your service, [", &shown, b"]"].concat()];
+        lines.extend(self.words.ehlo.iter().map(|keyword| keyword.clone().into_bytes()));
         if self.start_tls == StartTls::Offered {
-            keywords.push("STARTTLS".to_owned());
+            lines.push(b"STARTTLS".to_vec());
         }
         if self.peer == PeerTrust::Proxy {
-            keywords.push("XCLIENT TTL".to_owned());
+            lines.push(b"XCLIENT TTL".to_vec());
         }
         let offered: Vec<&str> = self
             .access
@@ -170,15 +165,11 @@ impl ClientSide {
             .map(|mechanism| mechanism.as_str())
             .collect();
         if !offered.is_empty() {
-            keywords.push(format!("AUTH {}", offered.join(" ")));
+            lines.push(format!("AUTH {}", offered.join(" ")).into_bytes());
         }
-        if keywords.is_empty() {
-            // RFC 2920 costs nothing here, and the reply needs a last line.
-            keywords.push("PIPELINING".to_owned());
-        }
-        let last = keywords.len() - 1;
-        for (index, keyword) in keywords.iter().enumerate() {
-            output.line(&[if index == last { b"250 " } else { b"250-" }, keyword.as_bytes()]);
+        let last = lines.len() - 1;
+        for (index, line) in lines.iter().enumerate() {
+            output.line(&[if index == last { b"250 " } else { b"250-" }, line]);
         }
     }
 

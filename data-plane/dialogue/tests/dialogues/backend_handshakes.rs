@@ -138,6 +138,8 @@ fn the_backend_hears_the_clients_ehlo_argument_unless_it_cannot_be_said() {
     assert_eq!(helo(b"[127.0.0.1]", Some("mx.example")), "EHLO [127.0.0.1]\r\n");
     assert_eq!(helo(b"a b", Some("mx.example")), "EHLO mx.example\r\n");
     assert_eq!(helo(b"\xc3\xa4", None), "EHLO proxy\r\n");
+    assert_eq!(helo(&[b'a'; 255], None), format!("EHLO {}\r\n", "a".repeat(255)));
+    assert_eq!(helo(&[b'a'; 256], None), "EHLO proxy\r\n");
 }
 
 #[test]
