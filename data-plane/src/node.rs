@@ -6,12 +6,16 @@ mod stop;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use mailswitch_config::DestinationName;
 use mailswitch_config::table::server::Server;
 use mailswitch_config::table::telemetry::Identifiers;
+use mailswitch_proto::identifier::Identifier;
 use parking_lot::Mutex;
 
 use crate::backend::Backends;
+use crate::feed::Host;
 use crate::policy::Policy;
+use crate::redact::Shown;
 use crate::session::control::Connections;
 use crate::source::Knowledge;
 use crate::tls::ServerTls;
@@ -66,5 +70,19 @@ impl Node {
             self.backends.update(&fleet);
             self.policy.store(Arc::new(Policy::new(fleet)));
         }
+    }
+}
+
+impl Host for Node {
+    fn reset_breaker(&self, destination: &DestinationName) -> Result<(), String> {
+        if self.backends().get(destination).is_none() {
+            return Err(format!("destination {destination} is not configured"));
+        }
+        self.backends.reset_breaker(destination);
+        Ok(())
+    }
+
+    fn show(&self, identifier: &Identifier) -> String {
+        Shown::new(Some(identifier), self.identifiers).to_string()
     }
 }

@@ -1,7 +1,6 @@
 //! Building a node: load what it knows, bind every socket, then serve.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +8,16 @@ use arc_swap::ArcSwap;
 use mailswitch_config::table::server::Server;
 use mailswitch_config::{NodeConfig, Protocol, Source};
 use mailswitch_dialogue::Protocol as Dialogue;
+use mailswitch_proto::fleet::v1 as wire;
 use parking_lot::Mutex;
-use tokio::task::JoinSet;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Node;
 use crate::backend::loops::OwnListeners;
 use crate::backend::{self, Backends};
+use crate::feed::{Feed, Host};
 use crate::listen::{self, BindError, Bound, Entry, Limits, Room, bind_all};
 use crate::policy::Policy;
 use crate::report::Report;
@@ -50,12 +52,9 @@ pub enum StartError {
         /// What it was to speak.
         protocol: Protocol,
     },
-    /// The node is to belong to a fleet.
-    #[error("mapping.source = \"control-plane\" is not served by this version yet (state in {state_dir})")]
-    Fleet {
-        /// Where its state would be.
-        state_dir: PathBuf,
-    },
+    /// What a node of a fleet needs cannot be used.
+    #[error(transparent)]
+    Fleet(#[from] source::fleet::OpenError),
 }
 
 /// A node that serves.
@@ -64,6 +63,8 @@ pub struct Running {
     pub(super) node: Arc<Node>,
     pub(super) accepting: CancellationToken,
     pub(super) tasks: JoinSet<()>,
+    pub(super) feed: Option<JoinHandle<()>>,
+    pub(super) feed_stop: CancellationToken,
     addresses: Vec<SocketAddr>,
 }
 
@@ -87,9 +88,9 @@ impl Running {
 /// What is wrong; nothing is served then.
 pub async fn start(config: NodeConfig, descriptors: u64) -> Result<Running, StartError> {
     let tls = ServerTls::new(&config.tls)?;
-    let (report, _breaker_changes) = Report::new();
+    let (report, breaker_changes) = Report::new();
     let report = Arc::new(report);
-    let knowledge = knowledge(&config.source, &report)?;
+    let (knowledge, feed) = knowledge(&config, &report, breaker_changes)?;
     let others: Vec<SocketAddr> = config.admin.iter().map(|admin| admin.bind).collect();
     let bound = bind_all(&config.listeners, &others)?;
     let addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
@@ -112,20 +113,39 @@ pub async fn start(config: NodeConfig, descriptors: u64) -> Result<Running, Star
         renewing: Mutex::new(()),
     });
     let fronts = fronts(bound, &node)?;
-    Ok(serve(node, fronts, addresses, Room::for_descriptors(descriptors)))
+    let mut running = serve(node, fronts, addresses, Room::for_descriptors(descriptors));
+    if let Some(feed) = feed {
+        let stop = running.feed_stop.clone();
+        let host: Arc<dyn Host> = Arc::clone(&running.node) as Arc<dyn Host>;
+        running.feed = Some(tokio::spawn(
+            feed.run(host, async move { stop.cancelled().await }),
+        ));
+    }
+    Ok(running)
 }
 
-fn knowledge(source: &Source, report: &Arc<Report>) -> Result<Arc<Knowledge>, StartError> {
-    match source {
-        Source::Alone(alone) => Ok(source::file::open(
-            alone.fleet.clone(),
-            &alone.mapping.store,
-            WaitPolicy::default(),
-            Arc::clone(report),
-        )?),
-        Source::ControlPlane(link) => Err(StartError::Fleet {
-            state_dir: link.state_dir.clone(),
-        }),
+/// What a node knows, and the feed that keeps it up to date where it belongs to a fleet.
+fn knowledge(
+    config: &NodeConfig,
+    report: &Arc<Report>,
+    news: UnboundedReceiver<wire::Breaker>,
+) -> Result<(Arc<Knowledge>, Option<Feed>), StartError> {
+    let waits = WaitPolicy::default();
+    match &config.source {
+        Source::Alone(alone) => {
+            let knowledge = source::file::open(
+                alone.fleet.clone(),
+                &alone.mapping.store,
+                waits,
+                Arc::clone(report),
+            )?;
+            Ok((knowledge, None))
+        }
+        Source::ControlPlane(link) => {
+            let (knowledge, feed) =
+                source::fleet::open(link, &config.listeners, waits, Arc::clone(report), news)?;
+            Ok((knowledge, Some(feed)))
+        }
     }
 }
 
@@ -198,6 +218,8 @@ fn serve(
         node,
         accepting,
         tasks,
+        feed: None,
+        feed_stop: CancellationToken::new(),
         addresses,
     }
 }

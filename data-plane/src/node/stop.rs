@@ -37,6 +37,12 @@ impl Running {
                 );
             }
         }
+        // After the sessions: the control plane hears that their accounts are quiet here. It returns when what was
+        // applied is on disk.
+        self.feed_stop.cancel();
+        if let Some(feed) = self.feed.take() {
+            let _ = timeout(LAST_MOMENT, feed).await;
+        }
         self.tasks.abort_all();
         tracing::info!("stopped");
     }
