@@ -15,6 +15,12 @@ use super::Environment;
 /// Between asking a command to end and killing it, where its lease does not say less.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
+/// The command, and beside it, in its group, somebody who waits for the end of our pipe: were we killed ourselves,
+/// nobody else would end the command with its lease.
+const WATCHED: &str = r#"exec 3<&0 </dev/null
+( read -r _ <&3; kill -s KILL 0 ) >/dev/null 2>&1 &
+exec /bin/sh -c "$1" 3<&-"#;
+
 /// A command and all that it started. Dropped, it is killed.
 pub(super) struct Group {
     child: Child,
@@ -26,10 +32,9 @@ impl Group {
     pub(super) fn spawn(command: &str, environment: &Environment) -> io::Result<Self> {
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
         let child = Command::new("/bin/sh")
-            .arg("-c")
-            .arg(command)
+            .args(["-c", WATCHED, "mailswitchctl", command])
             .envs(environment.0.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(stderr)
             .process_group(0)
             .kill_on_drop(true)
