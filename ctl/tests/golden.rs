@@ -1,5 +1,7 @@
 //! What people and scripts read, from fixed answers of a control plane: `golden/` holds every byte of it.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use mailswitch_proto::control::v1 as control;
 use mailswitch_proto::fleet::v1 as fleet;
 use mailswitchctl::exit::{Exit, Failure};

@@ -30,6 +30,7 @@ const LONGEST_MARGIN: Duration = Duration::from_secs(2);
 pub struct Lease {
     asked: BootTime,
     length: Duration,
+    margin: Duration,
 }
 
 /// What has to be done.
@@ -49,9 +50,21 @@ impl Lease {
     /// From a grant: neither longer than the lease nor than what is left of the hold.
     #[must_use]
     pub fn granted(asked: BootTime, lease: Duration, until_deadline: Duration) -> Self {
+        let length = lease.min(until_deadline);
         Self {
             asked,
-            length: lease.min(until_deadline),
+            length,
+            margin: (length / 8).min(LONGEST_MARGIN),
+        }
+    }
+
+    /// The grant that follows this one. The margins never shrink: near the deadline each grant is shorter than the
+    /// one before, and margins that shrank with them would end at the deadline itself.
+    #[must_use]
+    pub fn renewed(&self, next: Self) -> Self {
+        Self {
+            margin: self.margin.max(next.margin),
+            ..next
         }
     }
 
@@ -59,7 +72,7 @@ impl Lease {
     #[must_use]
     pub fn due(&self, now: BootTime) -> Due {
         let spent = now.0.saturating_sub(self.asked.0);
-        let margin = (self.length / 8).min(LONGEST_MARGIN);
+        let margin = self.margin;
         if spent + margin >= self.length {
             Due::Kill
         } else if spent + margin * 2 >= self.length {
@@ -103,6 +116,20 @@ mod tests {
     fn the_deadline_ends_a_longer_lease() {
         assert_eq!(lease(0, 8_000, 1_000).due(at(900)), Due::Kill);
         assert_eq!(lease(0, 8_000, 0).due(at(0)), Due::Kill);
+    }
+
+    #[test]
+    fn renewals_near_the_deadline_do_not_eat_the_margins() {
+        let mut held = lease(0, 8_000, 8_000);
+        for now in (0..8_000).step_by(100) {
+            held = held.renewed(lease(now, 8_000, 8_000 - now));
+            let due = match now {
+                ..6_000 => Due::Nothing,
+                6_000..7_000 => Due::Terminate,
+                _ => Due::Kill,
+            };
+            assert_eq!(held.due(at(now)), due, "{now}");
+        }
     }
 
     #[test]

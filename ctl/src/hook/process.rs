@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::Environment;
 
@@ -25,13 +25,15 @@ exec /bin/sh -c "$1" 3<&-"#;
 pub(super) struct Group {
     child: Child,
     group: Option<Pid>,
+    /// Closed when we end, however we end.
+    _held: Option<ChildStdin>,
 }
 
 impl Group {
     /// Starts it. It reads nothing, and what it writes goes to stderr: stdout is data.
     pub(super) fn spawn(command: &str, environment: &Environment) -> io::Result<Self> {
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
-        let child = Command::new("/bin/sh")
+        let mut child = Command::new("/bin/sh")
             .args(["-c", WATCHED, "mailswitchctl", command])
             .envs(environment.0.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
@@ -43,7 +45,13 @@ impl Group {
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .map(Pid::from_raw);
-        Ok(Self { child, group })
+        // Waiting for the child would close it.
+        let held = child.stdin.take();
+        Ok(Self {
+            child,
+            group,
+            _held: held,
+        })
     }
 
     /// Until its first process has ended; what is left of the group is killed then. An error says how it failed.

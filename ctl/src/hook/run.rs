@@ -83,7 +83,7 @@ impl Run {
                     let Some(renewed) = renewed else { continue };
                     self.connection = renewed.connection;
                     match renewed.granted {
-                        Ok(granted) => lease = lease_of(renewed.asked, &granted),
+                        Ok(granted) => lease = lease.renewed(lease_of(renewed.asked, &granted)),
                         // The next tick asks again, for as long as the lease lasts.
                         Err(status) if is_lost(&status) => {}
                         Err(status) => command.ask(&self.connection.refused(&status).what),
