@@ -40,7 +40,7 @@ fn body<'a>(resources: &'a mut [Resource], key: &str) -> &'a mut String {
     let resource = resources
         .iter_mut()
         .find(|resource| resource.key.to_string() == key);
-    &mut resource.unwrap().body
+    &mut resource.expect("a resource of the file").body
 }
 
 fn swap(toml: &str, old: &str, new: &str) -> String {
