@@ -1,0 +1,154 @@
+//! The instruments of the two servers, with their units. Make them once, after `start`, and hand them down.
+
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
+
+use crate::name::metric;
+
+/// From a tenth of a millisecond, a lookup, to a minute, the longest hold of a login.
+const SECONDS: [f64; 18] = [
+    0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0,
+    30.0, 60.0,
+];
+
+/// Those of a node.
+#[derive(Debug, Clone)]
+pub struct NodeInstruments {
+    /// Sessions now, by protocol and destination.
+    pub sessions: UpDownCounter<i64>,
+    /// By protocol, destination and outcome.
+    pub logins: Counter<u64>,
+    /// Seconds, by protocol and destination.
+    pub login_duration: Histogram<f64>,
+    /// Seconds, by protocol.
+    pub hold_wait: Histogram<f64>,
+    /// Logins now, by protocol.
+    pub hold_waiting: UpDownCounter<i64>,
+    /// Seconds, by protocol and destination.
+    pub dial_duration: Histogram<f64>,
+    /// 0 or 1, by protocol and destination.
+    pub breaker_open: Gauge<u64>,
+    /// By listener.
+    pub connections: Counter<u64>,
+    /// By listener.
+    pub connections_refused: Counter<u64>,
+    /// Bytes, by protocol, destination and direction. Added when a bridge ends, and now and then before.
+    pub bridge_io: Counter<u64>,
+    /// Applied.
+    pub revision: Gauge<u64>,
+    /// 0 or 1.
+    pub connected: Gauge<u64>,
+}
+
+impl NodeInstruments {
+    /// Makes them.
+    #[must_use]
+    pub fn new(meter: &Meter) -> Self {
+        Self {
+            sessions: now(meter, metric::SESSIONS, "{session}", "Sessions that are open now"),
+            logins: counter(meter, metric::LOGINS, "{login}", "Logins by outcome"),
+            login_duration: seconds(
+                meter,
+                metric::LOGIN_DURATION,
+                "From a login to its answer, holds not counted",
+            ),
+            hold_wait: seconds(meter, metric::HOLD_WAIT, "How long logins waited on a hold"),
+            hold_waiting: now(
+                meter,
+                metric::HOLD_WAITING,
+                "{login}",
+                "Logins that wait on a hold now",
+            ),
+            dial_duration: seconds(
+                meter,
+                metric::DIAL_DURATION,
+                "From connect to the end of the handshake",
+            ),
+            breaker_open: gauge(
+                meter,
+                metric::BREAKER_OPEN,
+                "1 while a destination is marked down",
+            ),
+            connections: counter(
+                meter,
+                metric::CONNECTIONS,
+                "{connection}",
+                "Connections that were taken",
+            ),
+            connections_refused: counter(
+                meter,
+                metric::CONNECTIONS_REFUSED,
+                "{connection}",
+                "Connections that were closed at once because the listener was full",
+            ),
+            bridge_io: counter(meter, metric::BRIDGE_IO, "By", "Bytes that were bridged"),
+            revision: gauge(meter, metric::REVISION, "The revision that is applied"),
+            connected: gauge(meter, metric::CONNECTED, "1 while connected to a control plane"),
+        }
+    }
+}
+
+/// Those of a control plane.
+#[derive(Debug, Clone)]
+pub struct ControlPlaneInstruments {
+    /// Committed.
+    pub revision: Gauge<u64>,
+    /// Connected to this replica.
+    pub nodes: Gauge<u64>,
+    /// By outcome.
+    pub cutovers: Counter<u64>,
+    /// Seconds, by outcome.
+    pub cutover_hold: Histogram<f64>,
+    /// Seconds.
+    pub commit_duration: Histogram<f64>,
+}
+
+impl ControlPlaneInstruments {
+    /// Makes them.
+    #[must_use]
+    pub fn new(meter: &Meter) -> Self {
+        Self {
+            revision: gauge(meter, metric::REVISION, "The revision that is committed"),
+            nodes: gauge(meter, metric::NODES, "Nodes that are connected to this replica"),
+            cutovers: counter(meter, metric::CUTOVERS, "{cutover}", "Cutovers by outcome"),
+            cutover_hold: seconds(
+                meter,
+                metric::CUTOVER_HOLD,
+                "From the hold to the flip or the release",
+            ),
+            commit_duration: seconds(
+                meter,
+                metric::COMMIT_DURATION,
+                "A writing transaction, until it is committed",
+            ),
+        }
+    }
+}
+
+fn counter(meter: &Meter, name: &'static str, unit: &'static str, what: &'static str) -> Counter<u64> {
+    meter
+        .u64_counter(name)
+        .with_unit(unit)
+        .with_description(what)
+        .build()
+}
+
+fn now(meter: &Meter, name: &'static str, unit: &'static str, what: &'static str) -> UpDownCounter<i64> {
+    meter
+        .i64_up_down_counter(name)
+        .with_unit(unit)
+        .with_description(what)
+        .build()
+}
+
+fn gauge(meter: &Meter, name: &'static str, what: &'static str) -> Gauge<u64> {
+    meter.u64_gauge(name).with_description(what).build()
+}
+
+fn seconds(meter: &Meter, name: &'static str, what: &'static str) -> Histogram<f64> {
+    meter
+        .f64_histogram(name)
+        .with_unit("s")
+        .with_description(what)
+        .with_boundaries(SECONDS.to_vec())
+        .build()
+}
