@@ -77,6 +77,7 @@ pub(crate) fn install(
             .with_tracer(tracers.tracer(name::SCOPE))
             .with_location(false)
             .with_threads(false)
+            .with_target(false)
             .with_tracked_inactivity(false);
         layers.push(spans.with_filter(own).boxed());
     }
@@ -133,8 +134,19 @@ fn of_environment() -> Option<String> {
 }
 
 fn parse(level: &str) -> Result<EnvFilter, InvalidLevel> {
-    EnvFilter::try_new(level).map_err(|error| InvalidLevel {
+    let filter = EnvFilter::try_new(level).map_err(|error| InvalidLevel {
         level: level.to_owned(),
         why: error.to_string(),
-    })
+    })?;
+    // At info the SDK tells its own life; who wants that names it.
+    let talks = filter
+        .max_level_hint()
+        .is_some_and(|hint| hint >= LevelFilter::INFO);
+    if talks
+        && !level.contains("opentelemetry")
+        && let Ok(quiet) = "opentelemetry=warn".parse()
+    {
+        return Ok(filter.add_directive(quiet));
+    }
+    Ok(filter)
 }
