@@ -10,6 +10,9 @@ mod server;
 mod stream;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use certificates::CertificateError;
 pub use client::{ClientTls, ClientTlsError, PlatformTrust};
 pub use server::{InvalidServerTls, ServerTls};

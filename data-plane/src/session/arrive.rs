@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use mailswitch_config::table::listener::ProxyProtocol;
-use ppp::{HeaderResult, PartialResult as _};
+use ppp::HeaderResult;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -138,10 +138,10 @@ fn classify(bytes: &[u8]) -> Option<Result<Beginning, ArriveError>> {
     if !may_begin(V1) && !may_begin(ppp::v2::PROTOCOL_PREFIX) {
         return Some(Ok(Beginning::NoHeader));
     }
-    let header = HeaderResult::parse(bytes);
-    if header.is_incomplete() {
-        return None;
+    if !is_complete(bytes)? {
+        return Some(Err(ArriveError::Malformed));
     }
+    let header = HeaderResult::parse(bytes);
     Some(match header {
         HeaderResult::V1(Ok(header)) => Ok(Beginning::Header {
             length: header.header.len(),
@@ -156,6 +156,26 @@ fn classify(bytes: &[u8]) -> Option<Result<Beginning, ArriveError>> {
         }),
         HeaderResult::V1(Err(_)) | HeaderResult::V2(Err(_)) => Err(ArriveError::Malformed),
     })
+}
+
+/// Whether a header stands here whole: none while it has not come yet, false when it never will. The library takes a
+/// text header that is cut within its last number for a whole one.
+fn is_complete(bytes: &[u8]) -> Option<bool> {
+    /// The longest text header (PROXY protocol, section 2.1).
+    const V1_MAX: usize = 107;
+    const V2_FIXED: usize = 16;
+    if bytes.starts_with(b"PROXY ") {
+        return match bytes.iter().take(V1_MAX).position(|byte| *byte == b'\n') {
+            Some(_) => Some(true),
+            None => (bytes.len() >= V1_MAX).then_some(false),
+        };
+    }
+    let fixed = bytes.get(..V2_FIXED)?;
+    let length = V2_FIXED + usize::from(u16::from_be_bytes([fixed[14], fixed[15]]));
+    match length {
+        _ if length > MAX_HEADER => Some(false),
+        _ => (bytes.len() >= length).then_some(true),
+    }
 }
 
 fn v1_ends(addresses: &ppp::v1::Addresses) -> Option<ClientEnds> {

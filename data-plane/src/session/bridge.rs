@@ -8,6 +8,9 @@ mod buffers;
 mod direction;
 pub mod ending;
 
+#[cfg(test)]
+mod tests;
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};

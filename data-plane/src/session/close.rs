@@ -162,3 +162,42 @@ async fn end(bridged: Bridged, stopped: Stopped) {
     );
     drop(connection);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::control::Control;
+    use crate::session::{Front, run};
+    use crate::sessions::About;
+
+    fn future_size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_session_is_small_and_no_stage_outlives_itself() {
+        let task = size_of::<bridge::Task<Bridged>>();
+        let before = future_size(run);
+        println!(
+            "the bridge's task: {task} bytes, of which {} for its owner",
+            size_of::<Bridged>()
+        );
+        println!("a connection's control: {} bytes", size_of::<Control>());
+        println!(
+            "what the registry shows of a session: {} bytes",
+            size_of::<About>()
+        );
+        println!("everything before the bridge, freed when it begins: {before} bytes");
+        println!(
+            "what the sessions of a listener share: {} bytes",
+            size_of::<Front>()
+        );
+        // Two pointers' worth of streams, two directions, and the owner. No dialogue, no credential, no dial: what
+        // those take is the other future's, which has ended.
+        assert!(task <= 448, "{task}");
+        assert!(
+            before > 4 * task,
+            "the stages before the bridge are not in its task: {before}"
+        );
+    }
+}

@@ -76,6 +76,11 @@ impl Direction {
         self.state = State::Done;
     }
 
+    #[cfg(test)]
+    pub(super) fn holds_buffer(&self) -> bool {
+        self.buffer.is_some()
+    }
+
     /// Moves what can be moved now. Ready when the writer is half-closed after the reader's end.
     pub(super) fn poll_move(
         &mut self,
