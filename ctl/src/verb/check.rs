@@ -84,24 +84,40 @@ fn checked(path: &Path, kind: Kind) -> Checked {
     }
 }
 
-/// A control plane binds in `[control_plane]`; a node has `[server]` or listeners; what is left is the fleet's. What
-/// is not TOML is left to the validator to describe.
+/// A control plane binds in `[control_plane]`; a node has `[server]` or listeners; what is left is the fleet's.
 fn kind_of(path: &Path) -> Result<Kind, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
-    let table = text.parse::<toml::Table>().unwrap_or_default();
+    let Ok(table) = text.parse::<toml::Table>() else {
+        return Ok(kind_of_broken(&text));
+    };
+    let has = |keys: &[&str]| keys.iter().any(|key| table.contains_key(*key));
     let control_plane = table.get("control_plane").and_then(|value| value.as_table());
-    let binds =
-        control_plane.is_some_and(|table| table.contains_key("bind") || table.contains_key("advertise"));
-    let of_node = ["server", "listener", "tls", "admin"]
-        .iter()
-        .any(|key| table.contains_key(*key));
-    Ok(match (binds, of_node || control_plane.is_some()) {
-        (true, _) => Kind::ControlPlane,
-        (false, true) => Kind::Node,
-        (false, false) if table.contains_key("database") || table.contains_key("web") => Kind::ControlPlane,
-        (false, false) => Kind::Fleet,
+    let binds = control_plane.is_some_and(|of| of.contains_key("bind") || of.contains_key("advertise"));
+    Ok(if binds {
+        Kind::ControlPlane
+    } else if has(&["server", "listener", "tls", "admin", "control_plane"]) {
+        Kind::Node
+    } else if has(&["database", "web"]) {
+        Kind::ControlPlane
+    } else {
+        Kind::Fleet
     })
+}
+
+/// What is not TOML is left to the validator to describe; whose it was meant to be is guessed.
+fn kind_of_broken(text: &str) -> Kind {
+    let has = |heads: &[&str]| {
+        text.lines()
+            .any(|line| heads.iter().any(|head| line.starts_with(head)))
+    };
+    if has(&["[server", "[listener", "[tls", "[admin"]) {
+        Kind::Node
+    } else if has(&["[control_plane", "[database", "[web"]) {
+        Kind::ControlPlane
+    } else {
+        Kind::Fleet
+    }
 }
 
 impl Kind {

@@ -1,0 +1,252 @@
+//! What needs no control plane: usage, settings, certificates, checking files, completion.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use assert_cmd::Command;
+use mailswitch_proto::channel::{Credentials, Files, Role};
+
+fn ctl(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mailswitchctl"));
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", folder);
+    command
+}
+
+fn said(command: &mut Command, code: i32) -> String {
+    let output = command.assert().code(code).get_output().clone();
+    let stream = if code == 0 { output.stdout } else { output.stderr };
+    String::from_utf8(stream).unwrap()
+}
+
+#[test]
+fn every_usage_error_is_1_because_2_is_what_diff_says() {
+    let folder = tempfile::tempdir().unwrap();
+    for wrong in [
+        &[][..],
+        &["frobnicate"],
+        &["cutover", "alice"],
+        &[
+            "cutover",
+            "alice",
+            "--from",
+            "a",
+            "--to",
+            "b",
+            "--max-hold",
+            "soon",
+        ],
+        &["node", "forget", "fra-1"],
+        &["session", "kick"],
+        &["session", "kick", "alice", "--session", "s-1"],
+        &["operation", "watch", "not-an-id"],
+        &["mapping", "set", "alice", "new", "--idempotency-key", "7"],
+        &["status", "--output", "yaml"],
+        &["status"],
+    ] {
+        ctl(folder.path(), wrong).assert().code(1).stdout("");
+    }
+    for right in [
+        &["--help"][..],
+        &["--version"],
+        &["help", "cutover"],
+        &["cutover", "--help"],
+    ] {
+        ctl(folder.path(), right).assert().code(0);
+    }
+}
+
+#[test]
+fn help_lists_every_exit_code_and_says_that_there_is_no_yaml() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = said(&mut ctl(folder.path(), &["--help"]), 0);
+    for line in [
+        "0  done",
+        "2  differs",
+        "5  outcome unknown",
+        "7  not proven",
+        "130  interrupted",
+        "no YAML",
+    ] {
+        assert!(help.contains(line), "{line}:\n{help}");
+    }
+}
+
+#[test]
+fn missing_settings_are_named_with_every_way_to_give_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = said(&mut ctl(folder.path(), &["status"]), 1);
+    for way in ["--endpoint", "MAILSWITCH_ENDPOINT", "config.toml"] {
+        assert!(text.contains(way), "{way}: {text}");
+    }
+    let text = said(
+        ctl(folder.path(), &["status", "--endpoint", "https://localhost:1"]).env("MAILSWITCH_CA", "x"),
+        1,
+    );
+    assert!(text.contains("--cert"), "{text}");
+}
+
+#[test]
+fn a_profile_says_what_flags_do_not_and_its_paths_start_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join(".config/mailswitch");
+    std::fs::create_dir_all(&config).unwrap();
+    std::fs::write(
+        config.join("config.toml"),
+        "[profile.default]\nendpoints = [\"https://127.0.0.1:1\"]\nca = \"ca.pem\"\ncert = \"me.pem\"\nkey = \"me.key\"\n",
+    )
+    .unwrap();
+    let text = said(&mut ctl(folder.path(), &["status"]), 1);
+    let beside = config.join("ca.pem").display().to_string();
+    assert!(text.contains(&beside), "{text}");
+    let text = said(&mut ctl(folder.path(), &["status", "--ca", "other.pem"]), 1);
+    assert!(text.contains("error: other.pem"), "{text}");
+    let text = said(&mut ctl(folder.path(), &["status", "--profile", "lab"]), 1);
+    assert!(text.contains("there is no [profile.lab]"), "{text}");
+    std::fs::write(config.join("config.toml"), "[profile.default]\nendpoint = 1\n").unwrap();
+    let text = said(&mut ctl(folder.path(), &["status"]), 1);
+    assert!(
+        text.contains("config.toml") && text.contains("endpoint"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_role_gets_a_certificate_that_works_and_a_key_that_only_its_owner_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join("pki").join(name);
+    ctl(folder.path(), &["pki", "init", "pki"]).assert().code(0);
+    for role in Role::ALL {
+        let role = role.as_str();
+        let issue = [
+            "pki",
+            "issue",
+            role,
+            "a-1",
+            "--dir",
+            "pki",
+            "--san",
+            "cp.example.org,127.0.0.1,::1",
+            "-o",
+            "json",
+        ];
+        let json: serde_json::Value =
+            serde_json::from_str(&said(&mut ctl(folder.path(), &issue), 0)).unwrap();
+        assert_eq!(json["identity"], format!("urn:mailswitch:{role}:a-1"));
+        let key = path(&format!("{role}-a-1.key"));
+        assert_eq!(
+            std::fs::metadata(&key).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let cert = path(&format!("{role}-a-1.pem"));
+        let credentials = Credentials::load(Files {
+            ca: path("ca.pem"),
+            cert,
+            key,
+        })
+        .unwrap();
+        assert_eq!(credentials.identity().urn(), format!("urn:mailswitch:{role}:a-1"));
+    }
+    assert_eq!(
+        std::fs::metadata(path("ca.key")).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[test]
+fn nothing_of_the_authority_is_overwritten_unless_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |name: &str| std::fs::read(folder.path().join("pki").join(name)).unwrap();
+    let issue = ["pki", "issue", "node", "fra-1", "--dir", "pki"];
+    let text = said(&mut ctl(folder.path(), &issue), 3);
+    assert!(text.contains("pki init"), "{text}");
+    ctl(folder.path(), &["pki", "init", "pki"]).assert().code(0);
+    let before = (read("ca.pem"), read("ca.key"));
+    let text = said(&mut ctl(folder.path(), &["pki", "init", "pki"]), 3);
+    assert!(text.contains("ca.pem is there already"), "{text}");
+    assert_eq!(before, (read("ca.pem"), read("ca.key")));
+
+    ctl(folder.path(), &issue).assert().code(0);
+    let before = (read("node-fra-1.pem"), read("node-fra-1.key"));
+    let text = said(&mut ctl(folder.path(), &issue), 3);
+    assert!(text.contains("--replace"), "{text}");
+    assert_eq!(before, (read("node-fra-1.pem"), read("node-fra-1.key")));
+    let renew: Vec<_> = issue.iter().chain(&["--replace"]).copied().collect();
+    ctl(folder.path(), &renew).assert().code(0);
+    assert!(before.0 != read("node-fra-1.pem") && before.1 != read("node-fra-1.key"));
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("pki")).unwrap().collect();
+    assert_eq!(left.len(), 4, "{left:?}");
+}
+
+#[test]
+fn a_certificate_that_nobody_could_use_is_refused_before_it_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    ctl(folder.path(), &["pki", "init", "."]).assert().code(0);
+    for wrong in [
+        &["pki", "issue", "control-plane", "cp-1"][..],
+        &["pki", "issue", "control-plane", "cp-1", "--san", "https://cp-1"],
+        &["pki", "issue", "control-plane", "cp-1", "--san", "cp-1:7443"],
+        &["pki", "issue", "control-plane", "cp-1", "--san", "bücher.example"],
+        &["pki", "issue", "king", "arthur"],
+        &["pki", "issue", "node", "../fra-1"],
+        &["pki", "issue", "node", "fra-1", "--days", "0"],
+    ] {
+        ctl(folder.path(), wrong).assert().code(1).stdout("");
+    }
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn check_says_everything_that_is_wrong_in_all_files_and_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "fleet.toml",
+        "[destination.legacy]\nprotocol = { imap = { port = 143, tls = \"sideways\" } }\n[routing]\ndefault = \"lost\"\n",
+    );
+    write("broken.toml", "[server\nhostname = 1\n");
+    let output = ctl(folder.path(), &["check", "-f", "fleet.toml", "-f", "broken.toml"])
+        .assert()
+        .code(3)
+        .get_output()
+        .clone();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for expected in [
+        "fleet.toml:2: error: ",
+        "sideways",
+        "fleet.toml:4: ",
+        "broken.toml:1: error: ",
+        "(a node's file): cannot be used",
+    ] {
+        assert!(text.contains(expected), "{expected}:\n{text}");
+    }
+    let output = ctl(folder.path(), &["check", "-f", "fleet.toml", "-o", "json"])
+        .assert()
+        .code(3)
+        .get_output()
+        .clone();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["files"][0]["kind"], &json["files"][0]["usable"]),
+        (&"fleet".into(), &false.into())
+    );
+    ctl(folder.path(), &["check", "-f", "absent.toml"])
+        .assert()
+        .code(1)
+        .stdout("");
+}
+
+#[test]
+fn every_shell_gets_its_completion() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = said(&mut ctl(folder.path(), &["completion", shell]), 0);
+        assert!(script.contains("cutover"), "{shell}");
+    }
+}
