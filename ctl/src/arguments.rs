@@ -19,6 +19,9 @@ pub struct Arguments {
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
     #[arg(env = "MAILSWITCH_OUTPUT", hide_env_values = true)]
     pub output: Output,
+    /// Send a trace of the command to this collector (OTLP over gRPC); it goes on in control plane and nodes.
+    #[arg(long, global = true, env = "MAILSWITCH_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,

@@ -15,6 +15,7 @@ use mailswitch_proto::control::v1::{Operation, Step};
 use mailswitch_proto::trace_context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use crate::connection::Connection;
 use crate::exit::{Exit, Failure};
@@ -181,7 +182,7 @@ impl Hooks {
             hook,
             hold: this.1.clone(),
             stop,
-            task: tokio::spawn(run.until_it_ends()),
+            task: tokio::spawn(run.until_it_ends().in_current_span()),
         });
         self.begun.push(this);
     }

@@ -1,34 +1,74 @@
-//! The life of a command: arguments, telemetry, the verb, what it has to say, its exit code.
+//! The life of a command: arguments, telemetry, the verb under its span, what it has to say, its exit code.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use mailswitch_config::table::telemetry::Telemetry as Settings;
+use mailswitch_telemetry::{Logs, Service, Telemetry, name};
 use mailswitchctl::arguments::Arguments;
-use mailswitchctl::exit::Exit;
+use mailswitchctl::exit::{Exit, Failure};
 use mailswitchctl::verb;
+use tracing::{Instrument as _, Span, field};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: no runtime: {error}");
-            return Exit::Precondition.into();
-        }
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments)),
+        Err(error) => Err(error.into()),
     };
-    match runtime.block_on(verb::run(arguments)) {
+    match ended {
         Ok(exit) => exit.into(),
         Err(failure) => {
             eprint!("{}", failure.text());
             failure.exit.into()
         }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let telemetry = start(arguments.otlp_endpoint.clone())?;
+    let span = tracing::info_span!(
+        name::span::COMMAND,
+        { name::VERB } = arguments.verb.name(),
+        { name::ERROR } = field::Empty,
+        otel.status_code = field::Empty,
+    );
+    let ended = verb::run(arguments).instrument(span.clone()).await;
+    record(&span, &ended);
+    drop(span);
+    telemetry.shutdown().await;
+    ended
+}
+
+fn start(otlp_endpoint: Option<String>) -> Result<Telemetry, Failure> {
+    let service = Service {
+        name: "mailswitchctl",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: None,
+        attributes: Vec::new(),
+    };
+    let settings = Settings {
+        otlp_endpoint,
+        ..Settings::default()
+    };
+    mailswitch_telemetry::start(&service, &settings, &Logs::Command)
+        .map_err(|error| Failure::usage(error.to_string()).remedy("see --otlp-endpoint"))
+}
+
+fn record(span: &Span, ended: &Result<Exit, Failure>) {
+    let exit = ended.as_ref().map_or_else(|failure| failure.exit, |exit| *exit);
+    if exit != Exit::Done {
+        span.record(name::ERROR, format!("exit {}", exit as u8));
+    }
+    if ended.is_err() {
+        span.record("otel.status_code", "ERROR");
     }
 }
 

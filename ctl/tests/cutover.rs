@@ -370,3 +370,25 @@ fn an_operation_can_be_joined_again_and_aborted() {
         .send_modify(|operation| *operation = at(operation.clone(), Step::Done, Outcome::Done));
     exits(&fleet.run(&["operation", "watch", id]), 0);
 }
+
+#[test]
+fn a_traced_command_sends_its_context_to_the_control_plane_and_to_its_commands() {
+    let fleet = Fleet::start();
+    fleet.becomes(Step::Copying, Outcome::Unspecified);
+    // Nobody collects there: that delays the end for a moment, and changes nothing else.
+    let traced = with(&[
+        "--copy",
+        "echo $TRACEPARENT > traceparent",
+        "--otlp-endpoint",
+        "http://127.0.0.1:1",
+    ]);
+    exits(&fleet.run(&traced), 0);
+    let trace = |traceparent: &str| traceparent.split('-').nth(1).unwrap().to_owned();
+    let of_copy = std::fs::read_to_string(fleet.folder().join("traceparent")).unwrap();
+    let of_start = fleet.script.traceparents.lock().unwrap()[0].clone().unwrap();
+    assert_eq!((trace(&of_start), trace(&of_start).len()), (trace(&of_copy), 32));
+
+    fleet.becomes(Step::Done, Outcome::Done);
+    exits(&fleet.run(&MOVE), 0);
+    assert_eq!(fleet.script.traceparents.lock().unwrap()[1], None);
+}

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::Status;
+use tracing::Instrument as _;
 
 use crate::connection::{Connection, is_lost};
 
@@ -55,7 +56,7 @@ pub(super) fn start(connection: Connection, id: Vec<u8>, patience: Duration) -> 
     };
     Watched {
         seen,
-        task: tokio::spawn(watch.run()),
+        task: tokio::spawn(watch.run().in_current_span()),
     }
 }
 

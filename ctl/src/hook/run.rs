@@ -7,6 +7,7 @@ use mailswitch_proto::control::v1::{HookFinishRequest, HookLease, HookRenewReque
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::Status;
+use tracing::Instrument as _;
 
 use super::lease::{BootTime, Due, Lease};
 use super::process::{GRACE, Group};
@@ -110,7 +111,7 @@ impl Run {
             hold: self.hold.clone(),
             hook: self.hook.as_str().to_owned(),
         };
-        tokio::spawn(async move {
+        let renewal = async move {
             let asked = BootTime::now();
             let mut control = connection.control();
             let granted = match tokio::time::timeout(RENEWAL_TIMEOUT, control.hook_renew(request)).await {
@@ -128,7 +129,8 @@ impl Run {
                 granted,
                 connection,
             }
-        })
+        };
+        tokio::spawn(renewal.in_current_span())
     }
 
     async fn finish(&mut self, result: Result<(), String>, why: Stop) {

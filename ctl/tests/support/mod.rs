@@ -28,6 +28,8 @@ pub(crate) struct Script {
     /// The answer to a renewal; none: no answer at all.
     pub(crate) lease: Mutex<Option<HookLease>>,
     pub(crate) started: Mutex<Vec<CutoverStartRequest>>,
+    /// The trace context of each start.
+    pub(crate) traceparents: Mutex<Vec<Option<String>>>,
     pub(crate) renewed: Mutex<Vec<HookRenewRequest>>,
     pub(crate) finished: Mutex<Vec<HookFinishRequest>>,
     /// When a copy finished: the step or outcome that follows.
@@ -76,6 +78,7 @@ impl Fleet {
                     until_deadline_millis: 60_000,
                 })),
                 started: Mutex::default(),
+                traceparents: Mutex::default(),
                 renewed: Mutex::default(),
                 finished: Mutex::default(),
                 after_copy: Mutex::default(),

@@ -50,6 +50,11 @@ impl Control for Scripted {
         &self,
         request: Request<CutoverStartRequest>,
     ) -> Result<Response<Operation>, Status> {
+        let traceparent = request
+            .metadata()
+            .get("traceparent")
+            .map(|value| value.to_str().unwrap().to_owned());
+        self.0.traceparents.lock().unwrap().push(traceparent);
         self.0.started.lock().unwrap().push(request.into_inner());
         if let Some(problem) = self.0.refusal.lock().unwrap().clone() {
             return Err(problem.into());
