@@ -1,1 +1,72 @@
-fn main() {}
+//! `mailswitch-control-plane CONFIG.toml`: the life of the process on one screen.
+//!
+//! Exit codes are those of the data plane: 0 after an orderly stop, 1 when it cannot start or has failed, 2 for a usage
+//! error. Everything that is wrong with the file is said in one run, and nothing is bound before it is right.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use mailswitch_config::{Checked, ControlPlaneConfig};
+use mailswitch_control_plane::server::{self, Stop};
+
+/// Holds destinations, mappings and cutovers in PostgreSQL, and streams every change to the nodes.
+#[derive(Debug, clap::Parser)]
+#[command(name = "mailswitch-control-plane", version)]
+struct Arguments {
+    /// The control plane's file
+    #[arg(value_name = "CONFIG.toml")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    // A usage error ends here, with clap's exit code 2.
+    let arguments = Arguments::parse();
+    let Checked { config, warnings } = match ControlPlaneConfig::load(&arguments.config) {
+        Ok(checked) => checked,
+        Err(findings) => {
+            eprintln!("{findings}");
+            return ExitCode::FAILURE;
+        }
+    };
+    if !warnings.is_empty() {
+        eprintln!("{warnings}");
+    }
+    match live(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mailswitch-control-plane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn live(config: ControlPlaneConfig) -> anyhow::Result<()> {
+    server::install_crypto();
+    let runtime = runtime(config.server.threads)?;
+    runtime.block_on(async {
+        let credentials = server::credentials(&config)?;
+        let telemetry = server::telemetry(&config, &credentials)?;
+        let stop = Stop::on_signals()?;
+        let running = server::start(&config, credentials).await?;
+        server::pages(&config, &telemetry, &running.plane).await?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), bind = %running.address, replica = running.plane.replica, "ready");
+        stop.wait(&running.credentials).await;
+        tracing::info!("stopping");
+        running.stop(config.server.shutdown_grace).await;
+        telemetry.shutdown().await;
+        Ok(())
+    })
+}
+
+fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")
+}

@@ -5,10 +5,10 @@
 
 pub mod ask;
 pub mod node;
+pub mod registry;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::id::InstanceId;
@@ -64,15 +64,14 @@ impl Nodes {
         }
         inner.connections += 1;
         let id = ConnectionId(inner.connections);
-        let draining = inner
-            .nodes
-            .get(&node.instance)
-            .is_some_and(|before| before.draining);
-        let node = Node {
+        let mut node = Node {
             link: Some((id, link)),
-            draining,
             ..node
         };
+        if let Some(before) = inner.nodes.remove(&node.instance) {
+            node.keep_of(before);
+        }
+        node.touch();
         inner.nodes.insert(node.instance, node);
         id
     }
@@ -96,15 +95,22 @@ impl Nodes {
     pub fn applied(&self, instance: InstanceId, position: Position) {
         self.with(instance, |node| {
             node.applied = position;
-            // What it rejected at an earlier revision was replaced when it took a later one of that resource:
-            // it says so again if it still holds.
             node.touch();
         });
     }
 
-    /// The node is ahead, or on another branch (promise D3).
-    pub fn diverged(&self, instance: InstanceId) {
-        self.with(instance, |node| node.diverged = true);
+    /// Whether the node is ahead of the database, or on another branch (promise D3).
+    #[must_use]
+    pub fn is_diverged(&self, instance: InstanceId) -> bool {
+        let inner = self.inner.lock();
+        inner.nodes.get(&instance).is_some_and(|node| node.diverged)
+    }
+
+    /// Whether its stream is up on this replica.
+    #[must_use]
+    pub fn is_connected(&self, instance: InstanceId) -> bool {
+        let inner = self.inner.lock();
+        inner.nodes.get(&instance).is_some_and(Node::is_connected)
     }
 
     /// Counters and gauges of now.
@@ -123,13 +129,6 @@ impl Nodes {
         });
     }
 
-    /// A later version of these resources was applied and not rejected.
-    pub fn accepted(&self, instance: InstanceId, upto: Revision) {
-        self.with(instance, |node| {
-            node.rejected.retain(|_, rejected| rejected.revision >= upto.0);
-        });
-    }
-
     /// A breaker opened or closed.
     pub fn breaker(&self, instance: InstanceId, breaker: wire::Breaker) {
         self.with(instance, |node| {
@@ -143,9 +142,11 @@ impl Nodes {
         self.with(instance, |node| node.draining = draining);
     }
 
-    /// Taken out of the registry by the operator.
-    pub fn forgotten(&self, instance: InstanceId) {
-        self.inner.lock().nodes.remove(&instance);
+    /// Taken out of the registry by the operator; without an instance, all of that name.
+    pub fn forgotten(&self, name: &str, instance: Option<InstanceId>) {
+        let gone =
+            |node: &Node| node.name == name && instance.is_none_or(|instance| instance == node.instance);
+        self.inner.lock().nodes.retain(|_, node| !gone(node));
     }
 
     /// Every node, by name and instance.
@@ -172,12 +173,20 @@ impl Nodes {
         }
     }
 
+    /// Waits until no node is connected any more, at most this long.
+    pub async fn all_gone(&self, within: Duration) {
+        let gone = async {
+            while self.all().iter().any(Node::is_connected) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        // Those that stay are cut off when the process ends.
+        let _ = tokio::time::timeout(within, gone).await;
+    }
+
     fn with(&self, instance: InstanceId, change: impl FnOnce(&mut Node)) {
         if let Some(node) = self.inner.lock().nodes.get_mut(&instance) {
             change(node);
         }
     }
 }
-
-/// Shared by the feed and the API.
-pub type SharedNodes = Arc<Nodes>;

@@ -88,6 +88,13 @@ impl Node {
         breakers.filter(|breaker| breaker.open)
     }
 
+    /// The same process has a new stream: what it said on the one before still stands.
+    pub(super) fn keep_of(&mut self, before: Self) {
+        self.rejected = before.rejected;
+        self.report = before.report;
+        self.draining = before.draining;
+    }
+
     pub(super) fn touch(&mut self) {
         self.seen = Some(Instant::now());
     }

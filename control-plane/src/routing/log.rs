@@ -16,6 +16,8 @@ pub struct Bounds {
     pub revisions: usize,
     /// Bytes of payload.
     pub bytes: usize,
+    /// Bytes of one change set that goes as a delta; a larger one goes as a snapshot.
+    pub delta: usize,
 }
 
 impl Default for Bounds {
@@ -23,6 +25,8 @@ impl Default for Bounds {
         Self {
             revisions: 16_384,
             bytes: 64 << 20,
+            // A gRPC peer accepts 4 MiB a message unless told otherwise.
+            delta: 3 << 20,
         }
     }
 }
@@ -87,22 +91,25 @@ impl Tail {
         self.entries.back().map_or(self.start, |entry| entry.position)
     }
 
-    /// Adds the successor of `end` and lets go of what is over the bounds.
+    /// Adds the successor of `end`, as it stands in the log, and lets go of what is over the bounds.
     ///
     /// # Errors
     /// When it is not its successor, or its digest is not that of its bytes: the log is not the one that was read
     /// before (promise D2, D3).
-    pub fn push(&mut self, entry: Entry) -> Result<(), BrokenChain> {
+    pub fn push(&mut self, position: Position, payload: Bytes) -> Result<(), BrokenChain> {
         let end = self.end();
-        let expected = end.after(&entry.payload);
-        if entry.predecessor != end.digest || entry.position != expected {
+        if position != end.after(&payload) {
             return Err(BrokenChain {
                 after: end.revision,
-                found: entry.position.revision,
+                found: position.revision,
             });
         }
-        self.bytes += entry.payload.len();
-        self.entries.push_back(entry);
+        self.bytes += payload.len();
+        self.entries.push_back(Entry {
+            position,
+            predecessor: end.digest,
+            payload,
+        });
         self.shrink();
         Ok(())
     }
@@ -172,18 +179,15 @@ pub struct BrokenChain {
 mod tests {
     use super::*;
 
-    fn entry(after: Position, payload: &'static [u8]) -> Entry {
-        Entry {
-            position: after.after(payload),
-            predecessor: after.digest,
-            payload: Bytes::from_static(payload),
-        }
+    fn push(tail: &mut Tail, payload: &'static [u8]) {
+        tail.push(tail.end().after(payload), Bytes::from_static(payload))
+            .unwrap();
     }
 
     fn filled(bounds: Bounds, count: usize) -> Tail {
         let mut tail = Tail::new(Position::NONE, bounds);
         for _ in 0..count {
-            tail.push(entry(tail.end(), b"0123456789")).unwrap();
+            push(&mut tail, b"0123456789");
         }
         tail
     }
@@ -191,6 +195,7 @@ mod tests {
     const SMALL: Bounds = Bounds {
         revisions: 3,
         bytes: 1 << 20,
+        delta: 1 << 20,
     };
 
     #[test]
@@ -218,6 +223,7 @@ mod tests {
         let bounds = Bounds {
             revisions: 1000,
             bytes: 25,
+            ..Bounds::default()
         };
         assert!(matches!(
             filled(bounds, 10).following(Revision(7)),
@@ -241,10 +247,10 @@ mod tests {
     #[test]
     fn what_does_not_continue_the_chain_is_refused() {
         let mut tail = filled(Bounds::default(), 2);
-        let skipped = entry(tail.end().after(b"skipped"), b"next");
-        assert!(tail.push(skipped).is_err());
-        let mut altered = entry(tail.end(), b"as written");
-        altered.payload = Bytes::from_static(b"as altered");
-        assert!(tail.push(altered).is_err());
+        let skipped = tail.end().after(b"skipped").after(b"next");
+        assert!(tail.push(skipped, Bytes::from_static(b"next")).is_err());
+        let written = tail.end().after(b"as written");
+        assert!(tail.push(written, Bytes::from_static(b"as altered")).is_err());
+        assert_eq!(tail.end().revision, Revision(2));
     }
 }

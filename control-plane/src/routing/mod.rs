@@ -5,11 +5,14 @@
 //! - `state`, `table`: what all revisions add up to.
 //! - `snapshot`: the state as messages, built once for all who need it.
 //! - `resolve`: where a login would go, by the same rules as on a node.
+//! - `load`: all of it from the database, once, at the start.
 //! - `follow`: reads the change log past the last revision; a notification only wakes it.
 //!
 //! A revision enters the log's tail first and the state after it, so that a hold leaves at once also while a
 //! snapshot is being built from the state.
 
+pub mod follow;
+pub mod load;
 pub mod log;
 pub mod resolve;
 pub mod snapshot;
@@ -19,6 +22,7 @@ pub mod table;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use mailswitch_config::{FleetConfig, SiteName};
 use mailswitch_proto::fleet::v1::{self as wire, change::Kind};
 use mailswitch_proto::revision::{Position, Revision};
@@ -26,7 +30,8 @@ use parking_lot::RwLock;
 use prost::Message as _;
 use tokio::sync::{RwLock as AsyncRwLock, watch};
 
-use self::log::{Bounds, BrokenChain, Entry, Following, Standing, Tail};
+pub use self::load::Loaded;
+use self::log::{BrokenChain, Following, Standing, Tail};
 use self::snapshot::Snapshot;
 use self::state::{InvalidChange, State};
 
@@ -39,7 +44,6 @@ pub struct Epoch(u64);
 pub struct Routing {
     state: Arc<AsyncRwLock<State>>,
     tail: RwLock<Tail>,
-    bounds: Bounds,
     config: ArcSwap<FleetConfig>,
     latest: tokio::sync::Mutex<Weak<Snapshot>>,
     logged: watch::Sender<(Epoch, Position)>,
@@ -58,15 +62,14 @@ pub enum AdvanceError {
 }
 
 impl Routing {
-    /// From the state read at the start, and the entries of the log that lead to it (oldest first).
+    /// From the state read at the start, and the tail of the log that leads to it.
     #[must_use]
-    pub fn new(state: State, recent: Vec<Entry>, bounds: Bounds) -> Self {
+    pub fn new(Loaded { state, tail }: Loaded) -> Self {
         let position = state.position();
         Self {
-            tail: RwLock::new(tail_of(position, recent, bounds)),
+            tail: RwLock::new(tail),
             config: ArcSwap::from_pointee(config_of(&state)),
             state: Arc::new(AsyncRwLock::new(state)),
-            bounds,
             latest: tokio::sync::Mutex::new(Weak::new()),
             logged: watch::Sender::new((Epoch::default(), position)),
             applied: watch::Sender::new(position),
@@ -143,15 +146,16 @@ impl Routing {
     ///
     /// # Errors
     /// When it does not follow, or is damaged. What came before it stays.
-    pub async fn advance(&self, entries: Vec<Entry>) -> Result<(), AdvanceError> {
-        for entry in entries {
-            let position = entry.position;
-            let set =
-                wire::ChangeSet::decode(entry.payload.clone()).map_err(|source| InvalidChange::Payload {
-                    revision: position.revision.0,
-                    source,
-                })?;
-            self.tail.write().push(entry)?;
+    pub async fn advance(
+        &self,
+        logged: impl IntoIterator<Item = (Position, Bytes)>,
+    ) -> Result<(), AdvanceError> {
+        for (position, payload) in logged {
+            let set = wire::ChangeSet::decode(payload.clone()).map_err(|source| InvalidChange::Payload {
+                revision: position.revision.0,
+                source,
+            })?;
+            self.tail.write().push(position, payload)?;
             self.logged.send_modify(|(_, logged)| *logged = position);
             let mut state = self.state.write().await;
             state.apply(position, &set)?;
@@ -165,10 +169,10 @@ impl Routing {
     }
 
     /// Replaces everything: the database was restored. Subscribers start over.
-    pub async fn replace(&self, state: State, recent: Vec<Entry>) {
+    pub async fn replace(&self, Loaded { state, tail }: Loaded) {
         let position = state.position();
         let mut current = self.state.write().await;
-        *self.tail.write() = tail_of(position, recent, self.bounds);
+        *self.tail.write() = tail;
         self.config.store(Arc::new(config_of(&state)));
         *current = state;
         *self.latest.lock().await = Weak::new();
@@ -190,22 +194,4 @@ fn config_of(state: &State) -> FleetConfig {
         mailswitch_config::fleet::Files::Elsewhere,
     )
     .config
-}
-
-/// The tail that ends at `position`. Entries that do not lead there are left out: nodes get a snapshot instead.
-fn tail_of(position: Position, recent: Vec<Entry>, bounds: Bounds) -> Tail {
-    let Some(first) = recent.first() else {
-        return Tail::new(position, bounds);
-    };
-    let start = Position {
-        revision: Revision(first.position.revision.0.saturating_sub(1)),
-        digest: first.predecessor,
-    };
-    let mut tail = Tail::new(start, bounds);
-    let whole = recent.into_iter().all(|entry| tail.push(entry).is_ok());
-    if whole && tail.end() == position {
-        tail
-    } else {
-        Tail::new(position, bounds)
-    }
 }

@@ -11,7 +11,7 @@ use mailswitch_config::{Resource, ResourceKey};
 use mailswitch_proto::fleet::v1::{self as wire, change::Kind};
 use mailswitch_proto::id::{HoldId, InvalidId};
 use mailswitch_proto::identifier::{HashKey, InvalidKeys, Key, unpack};
-use mailswitch_proto::revision::Position;
+use mailswitch_proto::revision::{Position, Revision};
 
 use super::table::{Table, TooManyDestinations};
 
@@ -25,6 +25,7 @@ pub struct State {
     held: HashMap<Key, HoldId>,
     parked: HashSet<Key>,
     resources: BTreeMap<ResourceKey, String>,
+    changed: HashMap<String, Revision>,
 }
 
 /// One hold in force: what the log said of it, and whom it holds.
@@ -71,6 +72,7 @@ impl State {
             held: HashMap::new(),
             parked: HashSet::new(),
             resources: BTreeMap::new(),
+            changed: HashMap::new(),
         }
     }
 
@@ -83,12 +85,20 @@ impl State {
         hash_key: HashKey,
         changes: impl IntoIterator<Item = &'a wire::Change>,
     ) -> Result<Self, InvalidChange> {
-        let mut state = Self::empty(hash_key);
+        Self::empty(hash_key).loaded(position, changes)
+    }
+
+    /// The same, on top of what a load has put in already.
+    pub(super) fn loaded<'a>(
+        mut self,
+        position: Position,
+        changes: impl IntoIterator<Item = &'a wire::Change>,
+    ) -> Result<Self, InvalidChange> {
         for change in changes {
-            state.apply_one(change)?;
+            self.apply_one(change)?;
         }
-        state.position = position;
-        Ok(state)
+        self.position = position;
+        Ok(self)
     }
 
     /// Applies one revision.
@@ -98,9 +108,24 @@ impl State {
     pub fn apply(&mut self, position: Position, set: &wire::ChangeSet) -> Result<(), InvalidChange> {
         for change in &set.changes {
             self.apply_one(change)?;
+            if let Some(key) = resource_of(change) {
+                self.changed.insert(key.to_string(), position.revision);
+            }
         }
         self.position = position;
         Ok(())
+    }
+
+    /// While loading: these keys go there.
+    ///
+    /// # Errors
+    /// When the table is full of names.
+    pub(super) fn map(
+        &mut self,
+        keys: impl IntoIterator<Item = Key>,
+        destination: &str,
+    ) -> Result<(), TooManyDestinations> {
+        self.table.map(keys, destination)
     }
 
     /// Where this state stands in the log.
@@ -160,6 +185,12 @@ impl State {
         .collect()
     }
 
+    /// At which revision a resource (`destination.legacy`) was last set or removed, as far as it was seen here.
+    #[must_use]
+    pub fn resource_changed(&self, name: &str) -> Option<Revision> {
+        self.changed.get(name).copied()
+    }
+
     fn apply_one(&mut self, change: &wire::Change) -> Result<(), InvalidChange> {
         let keys = unpack(&change.keys)?;
         match &change.kind {
@@ -176,12 +207,12 @@ impl State {
                 self.table.map(keys, destination)?;
             }
             Some(Kind::ResourceSet(set)) => {
-                let id = resource_key(&set.kind, &set.name, &set.site);
-                self.resources.insert(id, set.body.clone());
+                let key = resource_key(&set.kind, &set.name, &set.site);
+                self.resources.insert(key, set.body.clone());
             }
             Some(Kind::ResourceRemoved(removed)) => {
-                let id = resource_key(&removed.kind, &removed.name, &removed.site);
-                self.resources.remove(&id);
+                let key = resource_key(&removed.kind, &removed.name, &removed.site);
+                self.resources.remove(&key);
             }
             // Arming comes with leases (promise L1): until this replica knows it, it is unknown like any other.
             Some(Kind::Armed(_) | Kind::Disarmed(_)) | None => self.parked.extend(keys),
@@ -214,6 +245,16 @@ impl State {
                 self.held.remove(&key);
             }
         }
+    }
+}
+
+fn resource_of(change: &wire::Change) -> Option<ResourceKey> {
+    match &change.kind {
+        Some(Kind::ResourceSet(set)) => Some(resource_key(&set.kind, &set.name, &set.site)),
+        Some(Kind::ResourceRemoved(removed)) => {
+            Some(resource_key(&removed.kind, &removed.name, &removed.site))
+        }
+        _ => None,
     }
 }
 

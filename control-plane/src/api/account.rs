@@ -1,0 +1,114 @@
+//! `account import` and `account list`: the identifiers that move together.
+
+use std::sync::Arc;
+
+use mailswitch_proto::control::v1 as wire;
+use tonic::Streaming;
+
+use super::caller::{believed, committed, proof};
+use super::pages::{self, Pages, ROWS};
+use super::{Answer, Caller, problem};
+use crate::change::account::{Wish, account_import};
+use crate::process::ControlPlane;
+use crate::routing::resolve::resolve;
+use crate::store;
+use crate::store::account::{Account, account_list};
+
+/// The first message has the context, the others rows. All of it is one revision.
+pub(super) async fn import(
+    plane: Arc<ControlPlane>,
+    caller: Caller,
+    mut requests: Streaming<wire::AccountImportRequest>,
+) -> Answer<wire::ImportResponse> {
+    let mut first = None;
+    let mut wishes = Vec::new();
+    while let Some(request) = requests
+        .message()
+        .await
+        .map_err(|status| problem::cut_off(&status))?
+    {
+        first.get_or_insert((request.change, request.unproven));
+        wishes.extend(request.accounts.into_iter().map(|account| Wish {
+            identifiers: account.identifiers,
+            addresses: account.addresses,
+            group: account.group,
+        }));
+    }
+    let (change, unproven) = first.unwrap_or_default();
+    let context = caller.context(change)?;
+    believed(&plane)?;
+    let done = account_import(&plane.writer, &context, &wishes, proof(unproven)).await?;
+    let (committed, counts) = committed(done);
+    Ok(wire::ImportResponse {
+        committed: Some(committed),
+        added: counts.added,
+        changed: counts.changed,
+        unchanged: counts.unchanged,
+        findings: Vec::new(),
+    })
+}
+
+pub(super) async fn list(
+    plane: Arc<ControlPlane>,
+    _: Caller,
+    request: wire::AccountListRequest,
+) -> Answer<Pages<wire::AccountPage>> {
+    let identifier = match request.identifier.as_str() {
+        "" => None,
+        text => Some(super::mapping::normal_form(&plane, text)?.to_string()),
+    };
+    Ok(pages::stream(|out| async move {
+        let group = Some(request.group.as_str()).filter(|group| !group.is_empty());
+        let mut after = String::new();
+        loop {
+            let mut conn = plane.writer.pool().acquire().await.map_err(store::Error::from)?;
+            let rows = account_list(&mut conn, group, identifier.as_deref(), &after, ROWS).await?;
+            drop(conn);
+            let Some(last) = rows.last() else { break };
+            after.clone_from(&last.name);
+            let accounts = located(&plane, rows).await;
+            let wanted = |account: &wire::Account| {
+                request.destination.is_empty() || account.destination == request.destination
+            };
+            let page = wire::AccountPage {
+                accounts: accounts.into_iter().filter(wanted).collect(),
+            };
+            if out.send(Ok(page)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }))
+}
+
+/// With where each is now, by the state that nodes are sent.
+async fn located(plane: &ControlPlane, rows: Vec<Account>) -> Vec<wire::Account> {
+    let config = plane.routing.config();
+    let state = plane.routing.state().await;
+    let rows = rows.into_iter();
+    rows.map(|account| {
+        let mut places: Vec<String> = account
+            .identifiers
+            .iter()
+            .map(|(identifier, _)| resolve(&state, &config, identifier).destination)
+            .collect();
+        places.sort();
+        places.dedup();
+        wire::Account {
+            id: account.id.to_vec(),
+            name: account.name,
+            identifiers: account
+                .identifiers
+                .into_iter()
+                .map(|(identifier, _)| identifier)
+                .collect(),
+            addresses: account.addresses,
+            group: account.group,
+            destination: match places.as_mut_slice() {
+                [place] => std::mem::take(place),
+                _ => String::new(),
+            },
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,46 @@
+//! `breaker reset`: every node forgets the failures of a destination and tries it again.
+
+use std::sync::Arc;
+
+use mailswitch_proto::control::v1 as wire;
+use mailswitch_proto::control::v1::{Problem, problem::Kind};
+use mailswitch_proto::fleet::v1::{ResetBreaker, answer, request};
+use mailswitch_proto::trace_context;
+
+use super::{Answer, Caller};
+use crate::nodes::ask::{AskError, ask_all};
+use crate::process::ControlPlane;
+
+pub(super) async fn reset(
+    plane: Arc<ControlPlane>,
+    caller: Caller,
+    request: wire::BreakerResetRequest,
+) -> Answer<wire::BreakerResetResponse> {
+    let context = caller.context(request.change)?;
+    let destination = request.destination;
+    if plane.routing.config().destination(&destination).is_none() {
+        let what = format!("{destination:?} is no destination of the fleet");
+        return Err(Problem::new(
+            Kind::Invalid,
+            what,
+            "see `mailswitchctl export` for their names",
+        ));
+    }
+    let ask = request::Request::ResetBreaker(ResetBreaker {
+        destination: destination.clone(),
+    });
+    let answers = ask_all(plane.nodes.all(), &ask, &trace_context::traceparent()).await;
+    super::audit::done(&plane, &context, "breaker reset", &destination, "").await;
+    let nodes = answers.into_iter().map(|(node, answer)| wire::NodeKicked {
+        node: node.name,
+        sessions: 0,
+        error: match answer {
+            Ok(answer::Answer::Done(_)) => String::new(),
+            Ok(_) => AskError::Unexpected.to_string(),
+            Err(error) => error.to_string(),
+        },
+    });
+    Ok(wire::BreakerResetResponse {
+        nodes: nodes.collect(),
+    })
+}

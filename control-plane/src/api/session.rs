@@ -1,0 +1,134 @@
+//! `session list` and `session kick`: asked of the nodes, which alone know their sessions. A node that does not answer
+//! is named with the reason: its sessions are unknown, not zero.
+
+use std::sync::Arc;
+
+use mailswitch_proto::control::v1 as wire;
+use mailswitch_proto::control::v1::{Problem, problem::Kind};
+use mailswitch_proto::fleet::v1::{Kick, ListSessions, answer, request};
+use mailswitch_proto::identifier::{Key, pack};
+use mailswitch_proto::trace_context;
+
+use super::mapping::normal_form;
+use super::{Answer, Caller};
+use crate::nodes::Node;
+use crate::nodes::ask::{AskError, ask_all};
+use crate::process::ControlPlane;
+use crate::store::account::account_of_identifier_get;
+
+/// Sessions that a node lists unless told otherwise.
+const LIMIT: u32 = 1000;
+
+/// And at most: an answer is one message of less than 4 MiB.
+const MOST: u32 = 10_000;
+
+pub(super) async fn list(
+    plane: Arc<ControlPlane>,
+    _: Caller,
+    request: wire::SessionListRequest,
+) -> Answer<wire::SessionListResponse> {
+    let keys = match request.identifier.as_str() {
+        "" => Vec::new(),
+        identifier => keys_of(&plane, identifier).await?,
+    };
+    let nodes = match request.node.as_str() {
+        "" => plane.nodes.all(),
+        name => super::node::named(&plane, name)?,
+    };
+    let ask = request::Request::ListSessions(ListSessions {
+        keys: pack(&keys),
+        destination: request.destination,
+        limit: if request.limit == 0 {
+            LIMIT
+        } else {
+            request.limit.min(MOST)
+        },
+    });
+    let answers = ask_all(nodes, &ask, &trace_context::traceparent()).await;
+    Ok(wire::SessionListResponse {
+        nodes: answers.into_iter().map(listed).collect(),
+    })
+}
+
+pub(super) async fn kick(
+    plane: Arc<ControlPlane>,
+    caller: Caller,
+    request: wire::SessionKickRequest,
+) -> Answer<wire::SessionKickResponse> {
+    let context = caller.context(request.change)?;
+    let subject = match (request.identifier.as_str(), request.session.as_str()) {
+        ("", "") => {
+            let remedy = "name an identifier, or a session as `session list` shows it";
+            return Err(Problem::new(
+                Kind::Invalid,
+                "nobody was named to be kicked",
+                remedy,
+            ));
+        }
+        ("", session) => session.to_owned(),
+        (identifier, _) => normal_form(&plane, identifier)?.to_string(),
+    };
+    let keys = match request.identifier.as_str() {
+        "" => Vec::new(),
+        identifier => keys_of(&plane, identifier).await?,
+    };
+    let ask = request::Request::Kick(Kick {
+        keys: pack(&keys),
+        session: request.session,
+    });
+    let answers = ask_all(plane.nodes.all(), &ask, &trace_context::traceparent()).await;
+    let nodes: Vec<wire::NodeKicked> = answers.into_iter().map(kicked).collect();
+    let ended: u64 = nodes.iter().map(|node| node.sessions).sum();
+    super::audit::done(
+        &plane,
+        &context,
+        "session kick",
+        &subject,
+        &format!("{ended} sessions"),
+    )
+    .await;
+    Ok(wire::SessionKickResponse { nodes })
+}
+
+/// The keys of all identifiers of its account; its own when it belongs to none.
+pub(super) async fn keys_of(plane: &ControlPlane, identifier: &str) -> Answer<Vec<Key>> {
+    let identifier = normal_form(plane, identifier)?;
+    let mut conn = plane
+        .writer
+        .pool()
+        .acquire()
+        .await
+        .map_err(crate::store::Error::from)?;
+    let account = account_of_identifier_get(&mut conn, identifier.as_str()).await?;
+    Ok(match account {
+        Some(account) => account.identifiers.into_iter().map(|(_, key)| key).collect(),
+        None => vec![plane.hash_key.key_of(identifier.as_str())],
+    })
+}
+
+fn listed((node, answer): (Node, Result<answer::Answer, AskError>)) -> wire::NodeSessions {
+    let (page, error) = match answer {
+        Ok(answer::Answer::Sessions(page)) => (Some(page), String::new()),
+        Ok(_) => (None, AskError::Unexpected.to_string()),
+        Err(error) => (None, error.to_string()),
+    };
+    wire::NodeSessions {
+        node: node.name,
+        site: node.site,
+        page,
+        error,
+    }
+}
+
+fn kicked((node, answer): (Node, Result<answer::Answer, AskError>)) -> wire::NodeKicked {
+    let (sessions, error) = match answer {
+        Ok(answer::Answer::Kicked(kicked)) => (kicked.sessions, String::new()),
+        Ok(_) => (0, AskError::Unexpected.to_string()),
+        Err(error) => (0, error.to_string()),
+    };
+    wire::NodeKicked {
+        node: node.name,
+        sessions,
+        error,
+    }
+}

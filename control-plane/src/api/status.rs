@@ -1,0 +1,203 @@
+//! `status`: what is committed, what each node was sent and what it has applied, who moves, and what should worry an
+//! operator. Answered while the database is away too, from memory, and saying so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailswitch_config::table::routing::OnUnknown;
+use mailswitch_proto::control::v1 as wire;
+use mailswitch_proto::revision::{Position, Revision};
+
+use super::operation::views;
+use super::{Answer, Caller};
+use crate::change;
+use crate::nodes::Node;
+use crate::process::ControlPlane;
+use crate::routing::log::Standing;
+use crate::routing::state::State;
+use crate::store;
+use crate::store::operation::Which;
+
+/// An operator who asks how things are does not wait longer for a database that may be gone.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Operations that go on are shown up to this many; a wave has its own page.
+const OPERATIONS: u32 = 200;
+
+/// A connected node reports every few seconds: silent for longer than this, it hangs.
+const SILENT: Duration = Duration::from_secs(60);
+
+pub(super) async fn status(
+    plane: Arc<ControlPlane>,
+    _: Caller,
+    _: wire::StatusRequest,
+) -> Answer<wire::StatusResponse> {
+    let asked = tokio::time::timeout(PATIENCE, committed(&plane)).await;
+    let (committed, error) = match asked {
+        Ok(Ok(committed)) => (committed, String::new()),
+        Ok(Err(error)) => (Committed::of_memory(&plane), error.to_string()),
+        Err(_) => {
+            let error = format!("it did not answer within {} s", PATIENCE.as_secs());
+            (Committed::of_memory(&plane), error)
+        }
+    };
+    let nodes = plane.nodes.all();
+    let mut warnings = warnings(&plane, &nodes, &committed);
+    if !error.is_empty() {
+        warnings.insert(
+            0,
+            format!("the database is unreachable ({error}): revision and counts are this replica's"),
+        );
+    }
+    let state = plane.routing.state().await;
+    let default = plane.routing.config().routing.default_destination.clone();
+    Ok(wire::StatusResponse {
+        fleet: plane.fleet.to_vec(),
+        revision: committed.position.revision.0,
+        digest: committed.position.digest.to_vec(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        replica: plane.replica.clone(),
+        database: Some(wire::Database {
+            reachable: error.is_empty(),
+            kind: plane.kind.place.to_owned(),
+            version: plane.kind.version.clone(),
+            error,
+        }),
+        nodes: nodes.iter().map(|node| of_node(node, &state)).collect(),
+        operations: committed.operations,
+        mappings: state.table().len() as u64,
+        accounts: committed.accounts,
+        default_destination: default.map(|name| name.to_string()).unwrap_or_default(),
+        warnings,
+    })
+}
+
+/// What only the database knows.
+struct Committed {
+    position: Position,
+    accounts: u64,
+    operations: Vec<wire::Operation>,
+}
+
+impl Committed {
+    fn of_memory(plane: &ControlPlane) -> Self {
+        Self {
+            position: plane.routing.position(),
+            accounts: 0,
+            operations: Vec::new(),
+        }
+    }
+}
+
+async fn committed(plane: &ControlPlane) -> Result<Committed, change::Error> {
+    let mut conn = plane.writer.pool().acquire().await?;
+    let position = store::fleet::position_get(&mut conn).await?;
+    let accounts = store::account::account_count(&mut conn).await?;
+    drop(conn);
+    let operations = views(plane, Which::Open, None, OPERATIONS).await?;
+    Ok(Committed {
+        position,
+        accounts,
+        operations,
+    })
+}
+
+/// One node, as `status` and `node list` show it.
+fn of_node(node: &Node, state: &State) -> wire::NodeStatus {
+    let standing = |rejected: &&mailswitch_proto::fleet::v1::Rejected| {
+        // A later version of the resource, applied and not rejected, replaced it.
+        let changed = state.resource_changed(&rejected.resource);
+        changed.is_none_or(|changed| changed.0 <= rejected.revision || changed > node.applied.revision)
+    };
+    wire::NodeStatus {
+        name: node.name.clone(),
+        site: node.site.clone(),
+        instance: node.instance.to_vec(),
+        version: node.version.clone(),
+        connected: node.is_connected(),
+        sent_revision: node.sent.0,
+        applied_revision: node.applied.revision.0,
+        applied_digest: node.applied.digest.to_vec(),
+        seen_millis_ago: node.silent_for().map_or(u64::MAX, |silent| {
+            u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)
+        }),
+        registered_revision: node.registered_revision.0,
+        listeners: node.listeners.clone(),
+        rejected: node.rejected.values().filter(standing).cloned().collect(),
+        report: node.report.clone(),
+        diverged: node.diverged,
+        draining: node.draining,
+    }
+}
+
+fn warnings(plane: &ControlPlane, nodes: &[Node], committed: &Committed) -> Vec<String> {
+    let mut warnings = Vec::new();
+    warnings.extend(plane.trouble.suspect.lock().clone());
+    warnings.extend(
+        nodes
+            .iter()
+            .filter_map(|node| of_one(plane, node, committed.position.revision)),
+    );
+    for node in nodes {
+        warnings.extend(node.open_breakers().map(|breaker| {
+            format!(
+                "node {}: the breaker of {} ({}) is open: {}",
+                node.name, breaker.destination, breaker.protocol, breaker.last_error
+            )
+        }));
+    }
+    let config = plane.routing.config();
+    if config.routing.default_destination.is_none() {
+        warnings.push(
+            "the fleet has no default destination: logins without a mapping get the temporary failure".into(),
+        );
+    }
+    if config.routing.unidentified == OnUnknown::Default {
+        warnings.push(
+            "`routing.unidentified` is \"default\": logins that carry no identifier go to the default destination, and \
+             no cutover moves them"
+                .into(),
+        );
+    }
+    if config.routing.unknown == OnUnknown::Default {
+        warnings.push(
+            "`routing.unknown` is \"default\": an alias that no account declares goes to the default destination, also \
+             after its account has moved"
+                .into(),
+        );
+    }
+    warnings
+}
+
+/// The worst that is to be said of a node.
+fn of_one(plane: &ControlPlane, node: &Node, committed: Revision) -> Option<String> {
+    let name = &node.name;
+    if node.diverged || plane.routing.standing(node.applied) == Standing::Diverged {
+        return Some(format!(
+            "node {name} is at revision {} ({}), which is not in this database: it keeps what it has, and is sent \
+             nothing. If the database lost revisions, bring it back; else stop the node, remove its state directory, \
+             and start it",
+            node.applied.revision, node.applied.digest
+        ));
+    }
+    if !node.is_connected() {
+        let since = match node.silent_for() {
+            Some(silent) => format!("not connected for {} s", silent.as_secs()),
+            None => "not seen since this control plane started".to_owned(),
+        };
+        return Some(format!(
+            "node {name} is {since}: no account can be cut over until it answers, or is forgotten with \
+             `mailswitchctl node forget {name} --i-stopped-it`"
+        ));
+    }
+    if node.silent_for().is_some_and(|silent| silent > SILENT) {
+        return Some(format!("node {name} is connected and says nothing: it may hang"));
+    }
+    if node.applied.revision < node.sent.min(committed) {
+        return Some(format!(
+            "node {name} was sent revision {} and has applied {}",
+            node.sent, node.applied.revision
+        ));
+    }
+    None
+}

@@ -1,0 +1,227 @@
+//! What a node says back: how far it has applied, what is quiet, what it could not use, what it counts.
+//!
+//! Acknowledgements of holds are written to the database at once, as many as have arrived in one transaction, and wake
+//! the driver of cutovers. They are levels (promise Q6): when they cannot be written, or more arrive than can wait,
+//! they are let go, and the node is asked to repeat all that are true once the database answers again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mailswitch_proto::fleet::v1::{self as wire, node_message::Message, request};
+use mailswitch_proto::id::{HoldId, InstanceId, InvalidId};
+use mailswitch_proto::revision::{Digest, InvalidDigest, Position, Revision};
+use tokio::sync::mpsc;
+use tonic::Streaming;
+
+use crate::nodes::ask::Link;
+use crate::process::ControlPlane;
+use crate::routing::log::Standing;
+use crate::store;
+use crate::store::hold::{Ack, Stuck, hold_ack_add, hold_stuck_add};
+
+/// Acknowledgements that wait for the database. A wave holds some hundreds of accounts at once.
+const WAITING: usize = 4096;
+
+/// In one transaction.
+const TOGETHER: usize = 512;
+
+/// After the database did not take them.
+const BACK_OFF: Duration = Duration::from_millis(200);
+
+/// What a node said cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum AcknowledgeError {
+    /// A hold without an id.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// A digest that is not one.
+    #[error(transparent)]
+    Digest(#[from] InvalidDigest),
+    /// Hello is the first message only.
+    #[error("Hello came a second time on one stream")]
+    HelloAgain,
+    /// It applied what it was not sent (promise N7).
+    #[error("the node says that it applied revision {0} with another digest than it has here")]
+    AnotherBranch(Revision),
+}
+
+/// Reads until the node hangs up.
+///
+/// # Errors
+/// When it says what cannot be.
+pub async fn listen(
+    plane: &Arc<ControlPlane>,
+    instance: InstanceId,
+    link: Link,
+    mut messages: Streaming<wire::NodeMessage>,
+) -> Result<(), AcknowledgeError> {
+    let (words, waiting) = mpsc::channel(WAITING);
+    let dropped = Arc::new(AtomicBool::new(false));
+    let listener = Listener {
+        plane,
+        instance,
+        words,
+        dropped: Arc::clone(&dropped),
+    };
+    let recording = record(plane, waiting, &link, &dropped);
+    let reading = async {
+        // An error of the stream is the node's end, like its orderly one.
+        while let Ok(Some(message)) = messages.message().await {
+            listener.hear(message)?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = reading => ended,
+        () = recording => Ok(()),
+    }
+}
+
+/// One node's word on a hold.
+enum Word {
+    Quiesced(Ack),
+    Stuck(Stuck),
+}
+
+struct Listener<'a> {
+    plane: &'a Arc<ControlPlane>,
+    instance: InstanceId,
+    words: mpsc::Sender<Word>,
+    dropped: Arc<AtomicBool>,
+}
+
+impl Listener<'_> {
+    fn hear(&self, message: wire::NodeMessage) -> Result<(), AcknowledgeError> {
+        let nodes = &self.plane.nodes;
+        match message.message {
+            Some(Message::Hello(_)) => return Err(AcknowledgeError::HelloAgain),
+            Some(Message::Applied(applied)) => self.applied(&applied)?,
+            Some(Message::Quiesced(quiesced)) => self.quiesced(&quiesced)?,
+            Some(Message::Stuck(stuck)) => self.stuck(stuck)?,
+            Some(Message::Rejected(rejected)) => {
+                tracing::warn!(
+                    resource = rejected.resource,
+                    revision = rejected.revision,
+                    reason = rejected.reason,
+                    "the node keeps its last good version of a resource",
+                );
+                nodes.rejected(self.instance, rejected);
+            }
+            Some(Message::Report(report)) => nodes.reported(self.instance, report),
+            Some(Message::BreakerChanged(wire::BreakerChanged {
+                breaker: Some(breaker),
+            })) => {
+                tracing::warn!(
+                    destination = breaker.destination,
+                    protocol = breaker.protocol,
+                    open = breaker.open,
+                    failures = breaker.consecutive_failures,
+                    last_error = breaker.last_error,
+                    "a breaker changed",
+                );
+                nodes.breaker(self.instance, breaker);
+            }
+            Some(Message::Answer(answer)) => nodes.answered(self.instance, answer),
+            // Leases are not granted yet (promise L1). What a later version says is nothing to us.
+            Some(Message::LeaseRequest(_) | Message::BreakerChanged(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    fn applied(&self, applied: &wire::Applied) -> Result<(), AcknowledgeError> {
+        let position = position_of(applied.revision, &applied.digest)?;
+        // A diverged node stands where it stands.
+        if self.plane.routing.standing(position) == Standing::Diverged
+            && !self.plane.nodes.is_diverged(self.instance)
+        {
+            return Err(AcknowledgeError::AnotherBranch(position.revision));
+        }
+        self.plane.nodes.applied(self.instance, position);
+        Ok(())
+    }
+
+    fn quiesced(&self, quiesced: &wire::Quiesced) -> Result<(), AcknowledgeError> {
+        self.say(Word::Quiesced(Ack {
+            hold: HoldId::try_from(quiesced.hold.as_slice())?,
+            instance: self.instance,
+            applied: position_of(quiesced.applied_revision, &quiesced.applied_digest)?,
+        }));
+        Ok(())
+    }
+
+    fn stuck(&self, stuck: wire::Stuck) -> Result<(), AcknowledgeError> {
+        tracing::warn!(
+            destination = stuck.destination,
+            session = stuck.session,
+            protocol = stuck.protocol,
+            "a backend leg of a held account did not end",
+        );
+        self.say(Word::Stuck(Stuck {
+            hold: HoldId::try_from(stuck.hold.as_slice())?,
+            instance: self.instance,
+            // The name that is recorded is that of its registration.
+            node: String::new(),
+            destination: stuck.destination,
+            session: stuck.session,
+            protocol: stuck.protocol,
+        }));
+        Ok(())
+    }
+
+    fn say(&self, word: Word) {
+        if self.words.try_send(word).is_err() {
+            self.dropped.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn position_of(revision: u64, digest: &[u8]) -> Result<Position, InvalidDigest> {
+    Ok(Position {
+        revision: Revision(revision),
+        digest: Digest::try_from(digest)?,
+    })
+}
+
+/// Writes what arrives, for as long as the stream lasts.
+async fn record(
+    plane: &Arc<ControlPlane>,
+    mut waiting: mpsc::Receiver<Word>,
+    link: &Link,
+    dropped: &AtomicBool,
+) {
+    let mut together = Vec::with_capacity(TOGETHER);
+    while waiting.recv_many(&mut together, TOGETHER).await > 0 {
+        if let Err(error) = write(plane, &mut together).await {
+            tracing::warn!(%error, "acknowledgements could not be written; the node will repeat them");
+            dropped.store(true, Ordering::Relaxed);
+            tokio::time::sleep(BACK_OFF).await;
+            link.tell(request::Request::RepeatAcknowledgements(
+                wire::RepeatAcknowledgements {},
+            ));
+        } else if dropped.swap(false, Ordering::Relaxed) {
+            link.tell(request::Request::RepeatAcknowledgements(
+                wire::RepeatAcknowledgements {},
+            ));
+        }
+        together.clear();
+    }
+}
+
+async fn write(plane: &Arc<ControlPlane>, words: &mut Vec<Word>) -> Result<(), store::Error> {
+    let mut conn = plane.writer.pool().acquire().await?;
+    let mut acks = Vec::with_capacity(words.len());
+    for word in words.drain(..) {
+        match word {
+            Word::Quiesced(ack) => acks.push(ack),
+            Word::Stuck(stuck) => {
+                hold_stuck_add(&mut conn, &stuck).await?;
+            }
+        }
+    }
+    if !acks.is_empty() {
+        hold_ack_add(&mut conn, &acks).await?;
+    }
+    plane.cutovers.wake();
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! What a replica listens on, and how it ends: the feed and the API behind one mTLS listener, roles from certificates.
+//!
+//! The end, in order: nodes are told to move, their streams end, open calls are answered, the tasks stop, and the
+//! private database is stopped last.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mailswitch_config::ControlPlaneConfig;
+use mailswitch_config::control_plane::Database;
+use mailswitch_proto::channel::{Credentials, Files, Reload, Role, listen, server_builder};
+use mailswitch_proto::control::v1::control_server::ControlServer;
+use mailswitch_proto::fleet::v1::fleet_server::FleetServer;
+use mailswitch_telemetry::{Health, Logs, Pages, Service, Telemetry};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::api::Api;
+use crate::database::Place;
+use crate::feed::Feed;
+use crate::process::{ControlPlane, Replica, Settings};
+use crate::routing::log::Bounds;
+
+/// Nodes that have another replica to go to leave within this time. One that has none stays, and serves without.
+const MOVE: Duration = Duration::from_secs(2);
+
+/// Open calls and streams have this long once nodes have left.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+
+/// Certificates are renewed by replacing files: new connections use them within this time, or at once on SIGHUP.
+const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(60);
+
+/// A replica that answers.
+pub struct Running {
+    /// Its parts.
+    pub plane: Arc<ControlPlane>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its certificate, and the authority.
+    pub credentials: Credentials,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+    database: crate::database::Database,
+}
+
+/// Installs the one provider of cryptography.
+pub fn install_crypto() {
+    // An error means that it is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// Reads the replica's certificate.
+///
+/// # Errors
+/// When it cannot be used, or is not a control plane's.
+pub fn credentials(config: &ControlPlaneConfig) -> anyhow::Result<Credentials> {
+    let own = &config.control_plane;
+    let credentials = Credentials::load(Files {
+        ca: own.ca.clone(),
+        cert: own.cert.clone(),
+        key: own.key.clone(),
+    })?;
+    let identity = credentials.identity();
+    anyhow::ensure!(
+        identity.role == Role::ControlPlane,
+        "{}: it is the certificate of {identity}, and nodes speak to a control plane only; make one with \
+         `mailswitchctl pki issue`",
+        own.cert.display()
+    );
+    Ok(credentials)
+}
+
+/// Starts everything that the file asks for.
+///
+/// # Errors
+/// When something cannot be had; the message says what, and what to do.
+pub async fn start(config: &ControlPlaneConfig, credentials: Credentials) -> anyhow::Result<Running> {
+    let own = &config.control_plane;
+    let listener = TcpListener::bind(own.bind)
+        .await
+        .with_context(|| format!("control_plane.bind = \"{}\" cannot be listened on", own.bind))?;
+    std::fs::create_dir_all(&own.state_dir)
+        .with_context(|| format!("control_plane.state_dir = {:?} cannot be made", own.state_dir))?;
+    let settings = Settings {
+        place: match &config.database {
+            Database::Private => Place::Private(&own.state_dir),
+            Database::External(url) => Place::Url(url.expose()),
+        },
+        state_dir: &own.state_dir,
+        replica: credentials.identity().name.to_string(),
+        advertise: own.advertise.clone(),
+        bounds: Bounds::default(),
+    };
+    serve(settings, listener, credentials).await
+}
+
+/// Serves on a listener that is bound already.
+///
+/// # Errors
+/// As `start`.
+pub async fn serve(
+    settings: Settings<'_>,
+    listener: TcpListener,
+    credentials: Credentials,
+) -> anyhow::Result<Running> {
+    let address = listener.local_addr()?;
+    let Replica {
+        plane,
+        tasks,
+        database,
+    } = ControlPlane::start(settings).await?;
+    let closing = CancellationToken::new();
+    let server = server_builder()
+        .add_service(FleetServer::new(Feed::new(Arc::clone(&plane))))
+        .add_service(ControlServer::new(Api::new(Arc::clone(&plane))))
+        .serve_with_incoming_shutdown(
+            listen(listener, credentials.clone()),
+            closing.clone().cancelled_owned(),
+        );
+    Ok(Running {
+        plane,
+        address,
+        credentials,
+        server: tokio::spawn(server),
+        closing,
+        tasks,
+        database,
+    })
+}
+
+impl Running {
+    /// Ends in order.
+    pub async fn stop(self, grace: Duration) {
+        let Self {
+            plane,
+            server,
+            closing,
+            tasks,
+            database,
+            ..
+        } = self;
+        plane.stopping.cancel();
+        plane.nodes.all_gone(grace.min(MOVE)).await;
+        plane.leaving.cancel();
+        closing.cancel();
+        let abort = server.abort_handle();
+        if tokio::time::timeout(LAST_CALLS, server).await.is_err() {
+            abort.abort();
+        }
+        tasks.wait().await;
+        database.close().await;
+    }
+}
+
+/// Logs, traces and metrics of this process.
+///
+/// # Errors
+/// When they cannot be set up.
+pub fn telemetry(config: &ControlPlaneConfig, credentials: &Credentials) -> anyhow::Result<Telemetry> {
+    let service = Service {
+        name: "mailswitch-control-plane",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: Some(credentials.identity().name.to_string()),
+        attributes: Vec::new(),
+    };
+    let level = config.server.log_level.clone();
+    Ok(mailswitch_telemetry::start(
+        &service,
+        &config.telemetry,
+        &Logs::Server { level },
+    )?)
+}
+
+/// `/metrics`, `/readyz` and `/healthz`, when the file asks for them.
+///
+/// # Errors
+/// When the socket cannot be had.
+pub async fn pages(
+    config: &ControlPlaneConfig,
+    telemetry: &Telemetry,
+    plane: &Arc<ControlPlane>,
+) -> anyhow::Result<()> {
+    let Some(metrics) = &config.metrics else {
+        return Ok(());
+    };
+    let pages = Pages::bind(metrics.bind)
+        .await
+        .with_context(|| format!("metrics.bind = \"{}\" cannot be listened on", metrics.bind))?;
+    let (page, plane) = (telemetry.page(), Arc::clone(plane));
+    let stop = plane.leaving.clone().cancelled_owned();
+    tokio::spawn(async move {
+        if let Err(error) = pages.serve(page, move || health(&plane), stop).await {
+            tracing::error!(%error, "the page of metrics is not served any more");
+        }
+    });
+    Ok(())
+}
+
+/// A replica that cannot read the database keeps its nodes, and should not be sent new ones.
+fn health(plane: &ControlPlane) -> Health {
+    if plane.stopping.is_cancelled() {
+        return Health::Stopping;
+    }
+    let suspect = plane.trouble.suspect.lock().clone();
+    let away = || plane.trouble.away.lock().clone();
+    suspect.or_else(away).map_or(Health::Ready, Health::NotReady)
+}
+
+/// The signals that end the process, or make it look at its certificates.
+pub struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Stop {
+    /// From now on signals are caught.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn on_signals() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when the process is to stop. Until then certificates are looked at.
+    pub async fn wait(mut self, credentials: &Credentials) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hang_up.recv() => {}
+                () = tokio::time::sleep(LOOK_AT_CERTIFICATES) => {}
+            }
+            match credentials.reload() {
+                Ok(Reload::Changed) => {
+                    tracing::info!("the certificates were replaced; new connections use them")
+                }
+                Ok(Reload::Unchanged) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the certificates cannot be used; the ones before stay in use")
+                }
+            }
+        }
+    }
+}

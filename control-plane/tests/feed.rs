@@ -1,0 +1,239 @@
+//! What nodes are sent: over real mTLS, from a real PostgreSQL.
+
+mod stage;
+
+use mailswitch_control_plane::routing::log::Bounds;
+use mailswitch_proto::control::v1::problem::Kind;
+use stage::node::{Node, Self_};
+use stage::{Stage, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_node_gets_a_snapshot_and_then_every_change_as_a_delta() {
+    let stage = Stage::configured().await;
+    stage.map("alice@example.org", "new").await;
+    let mut node = stage.node("fra-1").await;
+    assert!(node.welcome.newly_registered);
+    assert!(!node.welcome.diverged);
+    node.follow_to(node.welcome.registered_revision).await;
+    assert_eq!((node.snapshots, node.deltas), (1, 0));
+    assert_eq!(node.mapped("alice@example.org").as_deref(), Some("new"));
+    assert!(!node.state().resources().is_empty());
+
+    for login in ["bob", "carol", "dave"] {
+        stage.map(login, "new").await;
+    }
+    let committed = stage.map("@example.net", "legacy").await;
+    node.follow_to(committed.revision).await;
+    assert_eq!((node.snapshots, node.deltas), (1, 4));
+    assert_eq!(node.mapped("carol@example.org").as_deref(), Some("new"));
+    assert_eq!(node.mapped("@example.net").as_deref(), Some("legacy"));
+    assert_eq!(node.me.known.digest.to_vec(), committed.digest);
+    until("status shows what was sent and what is applied", async || {
+        let status = stage.status().await;
+        let node = &status.nodes[0];
+        (node.sent_revision, node.applied_revision) == (committed.revision, committed.revision)
+            && node.applied_digest == status.digest
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_comes_back_gets_only_what_it_missed() {
+    let stage = Stage::configured().await;
+    let mut node = stage.node("fra-1").await;
+    node.follow_to(node.welcome.registered_revision).await;
+    let me = node.me.clone();
+    drop(node);
+    stage.map("alice", "new").await;
+    let committed = stage.map("bob", "new").await;
+
+    let mut node = Node::connect(&stage, me.clone()).await;
+    assert!(!node.welcome.newly_registered);
+    node.follow_to(committed.revision).await;
+    assert_eq!((node.snapshots, node.deltas), (0, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_comes_back_after_a_restart_of_the_control_plane_gets_only_what_it_missed() {
+    let mut stage = Stage::configured().await;
+    let mut node = stage.node("fra-1").await;
+    node.follow_to(node.welcome.registered_revision).await;
+    let me = node.me.clone();
+    drop(node);
+    let committed = stage.map("alice", "new").await;
+    stage.stop().await;
+    stage.start().await;
+
+    let mut node = Node::connect(&stage, me).await;
+    assert!(!node.welcome.newly_registered, "the registry is in the database");
+    node.follow_to(committed.revision).await;
+    assert_eq!((node.snapshots, node.deltas), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_behind_the_log_in_memory_gets_a_snapshot() {
+    let bounds = Bounds {
+        revisions: 2,
+        ..Bounds::default()
+    };
+    let stage = Stage::with_log(bounds).await;
+    stage.apply(stage::CONFIGURATION).await;
+    let mut node = stage.node("fra-1").await;
+    node.follow_to(node.welcome.registered_revision).await;
+    let me = node.me.clone();
+    drop(node);
+    let mut committed = stage.map("alice", "new").await;
+    for login in ["bob", "carol", "dave"] {
+        committed = stage.map(login, "new").await;
+    }
+    let mut node = Node::connect(&stage, me).await;
+    node.follow_to(committed.revision).await;
+    assert_eq!((node.snapshots, node.deltas), (1, 0));
+    assert_eq!(node.me.known.digest.to_vec(), committed.digest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_read_costs_no_queue_and_slows_nobody() {
+    let bounds = Bounds {
+        revisions: 16,
+        ..Bounds::default()
+    };
+    let stage = Stage::with_log(bounds).await;
+    stage.apply(stage::CONFIGURATION).await;
+    let mut slow = stage.node("fra-1").await;
+    let mut quick = stage.node("fra-2").await;
+    quick.follow_to(quick.welcome.registered_revision).await;
+    // Each import is about a third of a megabyte: far more than a stream's flow control and the outbox hold.
+    let mut last = 0;
+    for round in 0..64 {
+        last = import(&stage, round, 20_000).await;
+        quick.follow_to(last).await;
+    }
+    assert_eq!(quick.snapshots, 1, "it was never behind");
+    let behind = stage.plane().nodes.named("fra-1").remove(0);
+    assert!(
+        behind.sent.0 + 16 < last,
+        "most of it waits in the log, not for one node: {}",
+        behind.sent
+    );
+    // When it reads again, it gets what its stream held, and a snapshot instead of the rest.
+    slow.follow_to(last).await;
+    assert!(
+        slow.deltas < 64,
+        "not all of it was queued for it: {}",
+        slow.deltas
+    );
+    assert!(slow.snapshots >= 1);
+    assert_eq!(slow.me.known, quick.me.known);
+}
+
+async fn import(stage: &Stage, round: usize, rows: usize) -> u64 {
+    use mailswitch_proto::control::v1 as control;
+    let mappings = (0..rows).map(|row| control::Mapping {
+        identifier: format!("user-{row}-{round}@example.com"),
+        destination: "new".to_owned(),
+    });
+    let request = control::MappingImportRequest {
+        change: stage::because("a test"),
+        unproven: true,
+        mappings: mappings.collect(),
+    };
+    let answer = stage
+        .operator()
+        .await
+        .mapping_import(tokio_stream::once(request))
+        .await;
+    stage::answered(answer)
+        .committed
+        .expect("it was committed")
+        .revision
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_set_too_large_for_a_message_goes_as_a_snapshot() {
+    let bounds = Bounds {
+        delta: 10_000,
+        ..Bounds::default()
+    };
+    let stage = Stage::with_log(bounds).await;
+    stage.apply(stage::CONFIGURATION).await;
+    let mut node = stage.node("fra-1").await;
+    node.follow_to(node.welcome.registered_revision).await;
+    let mut last = 0;
+    for round in 0..3 {
+        last = import(&stage, round, 50).await;
+    }
+    node.follow_to(last).await;
+    assert_eq!((node.snapshots, node.deltas), (1, 3));
+    let last = import(&stage, 3, 1000).await;
+    node.follow_to(last).await;
+    assert_eq!((node.snapshots, node.deltas), (2, 3));
+    assert_eq!(node.state().table().len(), 1150);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_ahead_of_the_database_keeps_what_it_has_and_stops_routing_writes() {
+    let stage = Stage::configured().await;
+    let mut node = stage.node("fra-1").await;
+    node.follow_to(node.welcome.registered_revision).await;
+    let mut me = node.me.clone();
+    drop(node);
+    me.known = me.known.after(b"a change that this database has lost");
+
+    let mut node = Node::connect(&stage, me).await;
+    assert!(node.welcome.diverged);
+    assert!(
+        node.hears_nothing_for(std::time::Duration::from_millis(300))
+            .await
+    );
+    let status = stage.status().await;
+    assert!(status.nodes[0].diverged);
+    assert!(
+        status.warnings.iter().any(|warning| warning.contains("fra-1")),
+        "{:?}",
+        status.warnings
+    );
+    let request = mailswitch_proto::control::v1::MappingSetRequest {
+        change: stage::because("a test"),
+        identifier: "alice".to_owned(),
+        destination: "new".to_owned(),
+        unproven: true,
+    };
+    let problem = stage::refused(stage.operator().await.mapping_set(request).await);
+    assert_eq!(problem.kind(), Kind::Precondition);
+    assert_eq!(problem.nodes, ["fra-1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_on_another_branch_is_found_out_by_its_digest() {
+    let stage = Stage::configured().await;
+    let mut node = stage.node("fra-1").await;
+    node.follow_to(node.welcome.registered_revision).await;
+    let mut me = node.me.clone();
+    drop(node);
+    stage.map("alice", "new").await;
+    me.known.digest = [7; 32].into();
+    assert!(Node::connect(&stage, me).await.welcome.diverged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_nodes_certificate_opens_a_feed_and_only_in_its_own_name() {
+    use mailswitch_proto::fleet::v1::fleet_client::FleetClient;
+    let stage = Stage::new().await;
+    let link = stage.link("urn:mailswitch:admin:root").await;
+    let answer = FleetClient::new(link.channel()).feed(tokio_stream::empty()).await;
+    let problem = stage::refused(answer);
+    assert_eq!(problem.kind(), Kind::NotAllowed);
+
+    let link = stage.link("urn:mailswitch:node:fra-1").await;
+    let hello = mailswitch_proto::fleet::v1::NodeMessage {
+        message: Some(mailswitch_proto::fleet::v1::node_message::Message::Hello(
+            Self_::new("fra-2").hello(),
+        )),
+    };
+    let answer = FleetClient::new(link.channel())
+        .feed(tokio_stream::once(hello))
+        .await;
+    let status = answer.unwrap().into_inner().message().await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::PermissionDenied);
+}
