@@ -15,6 +15,8 @@ mod list;
 mod order;
 mod registered;
 mod shards;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

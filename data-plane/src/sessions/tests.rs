@@ -1,0 +1,6 @@
+//! The registry: what a hold finds, who waits and for how long, and what blocks.
+
+mod world;
+
+mod holds;
+mod waiting;
