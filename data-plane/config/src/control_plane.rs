@@ -108,7 +108,7 @@ impl ControlPlaneConfig {
     }
 }
 
-fn read(report: &Report<'_>) -> Option<ControlPlaneConfig> {
+pub(crate) fn read(report: &Report<'_>) -> Option<ControlPlaneConfig> {
     let mut root = TableReader::root(report);
     let server = ControlPlaneServer::read(root.table("server"));
     let control_plane = ControlPlane::read(root.table("control_plane"));

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use mailswitch_proto::identifier::{Normalization, Rules};
 
 pub use self::assembly::{Assembly, Rejected};
+#[cfg(test)]
+pub(crate) use self::file::read_fleet;
 pub use crate::read::Files;
 
 use crate::name::{DestinationName, ListenerName, SiteName};

@@ -11,6 +11,8 @@
 
 pub mod cidr;
 pub mod control_plane;
+#[cfg(test)]
+mod documented;
 pub mod duration;
 mod file;
 pub mod finding;

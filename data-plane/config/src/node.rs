@@ -98,7 +98,7 @@ impl NodeConfig {
     }
 }
 
-fn read(report: &Report<'_>, environment: &Environment) -> Option<NodeConfig> {
+pub(crate) fn read(report: &Report<'_>, environment: &Environment) -> Option<NodeConfig> {
     let mut root = TableReader::root(report);
     let server = Server::read(root.table("server"));
     let tls = Tls::read(root.table("tls"));

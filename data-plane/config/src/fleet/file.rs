@@ -31,15 +31,21 @@ impl FleetFile {
     pub fn parse(toml: &str, file: &str, listeners: &[ReportedListener]) -> Result<Checked<Self>, Findings> {
         let (document, mut findings) = Document::parse(toml, file);
         let served: Vec<Served> = listeners.iter().map(Served::from).collect();
-        let (config, noted) = read_fleet(&document, &served);
-        let base: Vec<Finding> = noted.into_iter().map(|noted| noted.finding).collect();
+        let report = Report::new(&document, Severity::Error, Files::Elsewhere);
+        let config = read_fleet(&report, &served);
+        let base: Vec<Finding> = report
+            .into_noted()
+            .into_iter()
+            .map(|noted| noted.finding)
+            .collect();
         let mut sites = BTreeMap::new();
         for site in site_names(&document) {
             let Some(seen) = as_seen_by(&document, site) else {
                 continue;
             };
-            let (config, noted) = read_fleet(&seen, &served);
-            findings.extend(only_of_site(&document, site, noted, &base));
+            let report = Report::new(&seen, Severity::Error, Files::Elsewhere);
+            let config = read_fleet(&report, &served);
+            findings.extend(only_of_site(&document, site, report.into_noted(), &base));
             sites.insert(SiteName::from(site), config);
         }
         findings.extend(base);
@@ -53,9 +59,8 @@ impl FleetFile {
 }
 
 /// Every table of a fleet's file. Overrides of sites are only looked at for what they name.
-fn read_fleet(document: &Document, served: &[Served]) -> (FleetConfig, Vec<Noted>) {
-    let report = Report::new(document, Severity::Error, Files::Elsewhere);
-    let mut root = TableReader::root(&report);
+pub(crate) fn read_fleet(report: &Report<'_>, served: &[Served]) -> FleetConfig {
+    let mut root = TableReader::root(report);
     let mut config = read_tables(&mut root);
     config.cutover = Cutover::read(root.table("cutover"));
     read_mapping(root.table("mapping"));
@@ -63,12 +68,12 @@ fn read_fleet(document: &Document, served: &[Served]) -> (FleetConfig, Vec<Noted
     refuse_tables_of_a_node(&mut root);
     root.finish();
     let facts = Facts {
-        report: &report,
+        report,
         fleet: &config,
         listeners: served,
     };
     facts.check();
-    (config, report.into_noted())
+    config
 }
 
 pub(super) fn read_mapping(mut table: TableReader<'_, '_>) {

@@ -150,7 +150,6 @@ impl<'d> Report<'d> {
 
     /// Every key that was asked for.
     #[cfg(test)]
-    #[allow(dead_code)]
     pub(crate) fn known(&self) -> Vec<Place> {
         self.known.borrow().clone()
     }
