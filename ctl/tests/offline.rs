@@ -250,3 +250,38 @@ fn every_shell_gets_its_completion() {
         assert!(script.contains("cutover"), "{shell}");
     }
 }
+
+#[test]
+fn the_manual_has_every_verb_every_exit_code_and_every_variable() {
+    use clap::CommandFactory as _;
+    let manual = include_str!("../../docs/mailswitchctl.md");
+    let command = mailswitchctl::arguments::Arguments::command();
+    let headings: Vec<&str> = manual
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .collect();
+    let headed = |verb: &str| {
+        headings
+            .iter()
+            .any(|heading| heading.split(", ").any(|part| part == verb))
+    };
+    for verb in command.get_subcommands() {
+        assert!(headed(verb.get_name()), "no heading for {}", verb.get_name());
+        for more in verb.get_subcommands() {
+            let both = format!("{} {}", verb.get_name(), more.get_name());
+            assert!(manual.contains(&format!("`{both}")), "{both}");
+        }
+    }
+    for variable in command.get_arguments().filter_map(|argument| argument.get_env()) {
+        assert!(manual.contains(variable.to_str().unwrap()), "{variable:?}");
+    }
+    for code in ["0", "1", "2", "3", "4", "5", "6", "7", "8", "130"] {
+        assert!(manual.contains(&format!("\n| {code} | ")), "{code}");
+    }
+    for variable in mailswitchctl::verb::cutover::HOOKS
+        .split_whitespace()
+        .filter(|word| word.starts_with("MAILSWITCH_"))
+    {
+        assert!(manual.contains(variable), "{variable}");
+    }
+}
