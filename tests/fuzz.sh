@@ -3,6 +3,7 @@
 # Needs no nightly toolchain: without sanitizers, since the code has no `unsafe`. A finding fails the run and is kept
 # in data-plane/dialogue/fuzz/artifacts; the corpus is kept in fuzz/corpus and makes the next run start further.
 set -euo pipefail
+
 seconds=20
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -11,6 +12,7 @@ while [ $# -gt 0 ]; do
         *) echo "usage: tests/fuzz.sh [--seconds N | --hours N]" >&2; exit 1 ;;
     esac
 done
+
 cd "$(dirname "$0")/../data-plane/dialogue"
 cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
 for target in $(cargo fuzz list); do

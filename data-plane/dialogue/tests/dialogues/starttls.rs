@@ -1,7 +1,8 @@
 //! Plaintext around STARTTLS: from a client it is discarded, from a backend it ends the leg (behaviour §4 step 7).
 
 use mailswitch_dialogue::{
-    Announce, BackendLeg, CleartextAuth, ClientLeg, ClientOutcome, HandshakeError, Leg, Protocol,
+    Announce, BackendLeg, CleartextAuth, ClientLeg, ClientOutcome, ClientSideConfig, HandshakeError, Leg,
+    PeerTrust, Protocol, client_side,
 };
 
 use crate::support::*;
@@ -68,6 +69,34 @@ fn a_client_finds_the_gate_open_and_the_offer_gone_inside_tls() {
         panic!("{}", submission.said)
     };
     assert!(login.helo.is_none(), "an EHLO in clear is forgotten");
+}
+
+#[test]
+fn what_a_proxy_of_ours_said_in_clear_is_forgotten_inside_tls() {
+    for (protocol, before, after) in [
+        (
+            Protocol::Imap,
+            "a ID (\"x-proxy-ttl\" \"99\")\r\nb STARTTLS\r\n",
+            "c LOGIN ann pw\r\n",
+        ),
+        (
+            Protocol::Submission,
+            "XCLIENT TTL=99\r\nSTARTTLS\r\n",
+            "AUTH PLAIN AGEAYg==\r\n",
+        ),
+    ] {
+        let client = client_side(ClientSideConfig {
+            presentation: presentation(protocol),
+            access: access(CleartextAuth::Refused),
+            leg: ClientLeg::StartTls,
+            peer: PeerTrust::Proxy,
+        });
+        let run = run(client, &[before.as_bytes(), after.as_bytes()]);
+        let Some(ClientOutcome::Login(login)) = run.done else {
+            panic!("{}", run.said)
+        };
+        assert_eq!(login.hops, None, "somebody in between may have said it");
+    }
 }
 
 #[test]
