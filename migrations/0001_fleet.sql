@@ -35,6 +35,15 @@ CREATE TABLE changes (
 );
 ALTER TABLE changes ALTER COLUMN payload SET STORAGE EXTERNAL;
 
+-- Every revision there was, also those whose change was trimmed: the audit log names changes by id, and a node's old
+-- position is compared with this. Kept as long as the audit log.
+CREATE TABLE revisions (
+    revision bigint PRIMARY KEY,
+    digest   bytea NOT NULL,
+    change   uuid NOT NULL UNIQUE,
+    at       timestamptz NOT NULL DEFAULT now()
+);
+
 CREATE TABLE resources (
     kind     text COLLATE "C" NOT NULL,
     name     text COLLATE "C" NOT NULL DEFAULT '',
@@ -181,8 +190,7 @@ CREATE TABLE hooks (
 
 CREATE TABLE audit (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    change    uuid,                      -- its row in changes while that is kept; null: no routing write
-    revision  bigint,
+    change    uuid,                      -- of revisions; null: nothing that routes
     at        timestamptz NOT NULL DEFAULT now(),
     who       text NOT NULL,
     from_addr text NOT NULL DEFAULT '',
@@ -237,5 +245,6 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'the change is not staged' USING ERRCODE = 'MS002';
     END IF;
+    INSERT INTO revisions (revision, digest, change) VALUES (known_revision + 1, sealed_digest, staged);
     PERFORM pg_notify('mailswitch_changes', (known_revision + 1)::text);
 END $$;

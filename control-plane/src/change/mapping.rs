@@ -13,7 +13,7 @@ use sqlx::PgConnection;
 
 use super::rules::{Rules, Whereabouts};
 use super::sessions::{Nodes, Observed, Whose};
-use super::writer::Size;
+use super::writer::{Size, patiently};
 use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
 use crate::store;
 use crate::store::audit::Proof;
@@ -59,7 +59,7 @@ pub async fn mapping_write(
 ) -> Result<Committed<Counts>, Error> {
     let asked = match proof {
         Proof::Waived => Asked::default(),
-        Proof::Standing => ask(writer, nodes, wishes).await?,
+        Proof::Standing => patiently(|| ask(writer, nodes, wishes)).await?,
     };
     let change = Write {
         verb,

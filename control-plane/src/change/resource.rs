@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use super::mapping::none_of;
 use super::rules::Rules;
 use super::sessions::{Nodes, Whose};
+use super::writer::patiently;
 use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
 use crate::store;
 use crate::store::audit::Proof;
@@ -38,23 +39,30 @@ pub async fn resources_apply(
     wished: &[Resource],
     proof: Proof,
 ) -> Result<Committed<Counts>, Error> {
-    let mut asked = BTreeSet::new();
-    if proof == Proof::Standing {
-        let mut conn = writer.pool().acquire().await?;
-        let now = Rules::read(&mut conn).await?;
-        drop(conn);
-        let later = now.with(wished.to_vec());
-        let difference = Difference {
-            now: &now,
-            wished: &later,
-        };
-        for destination in difference.moves().into_keys() {
-            let observed = nodes.sessions(Whose::Destination(destination.clone())).await;
-            none_of(&observed, &format!("on {destination}, which would be changed"))?;
-            asked.insert(destination);
-        }
-    }
+    let asked = match proof {
+        Proof::Waived => BTreeSet::new(),
+        Proof::Standing => patiently(|| ask(writer, nodes, wished)).await?,
+    };
     writer.commit(context, &Apply { wished, proof, asked }).await
+}
+
+/// The destinations whose people would be moved, none of whom has a session.
+async fn ask(writer: &Writer, nodes: &dyn Nodes, wished: &[Resource]) -> Result<BTreeSet<String>, Error> {
+    let mut asked = BTreeSet::new();
+    let mut conn = writer.pool().acquire().await?;
+    let now = Rules::read(&mut conn).await?;
+    drop(conn);
+    let later = now.with(wished.to_vec());
+    let difference = Difference {
+        now: &now,
+        wished: &later,
+    };
+    for destination in difference.moves().into_keys() {
+        let observed = nodes.sessions(Whose::Destination(destination.clone())).await;
+        none_of(&observed, &format!("on {destination}, which would be changed"))?;
+        asked.insert(destination);
+    }
+    Ok(asked)
 }
 
 struct Apply<'a> {

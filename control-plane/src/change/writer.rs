@@ -135,7 +135,11 @@ impl Writer {
                 Size::Bulk if overtaken < 3 => None,
                 _ => Some(self.turn.lock().await),
             };
-            let attempt = self.attempt(context, change, &mut doubtful).await;
+            let others = match turn {
+                None => Some(&*self.turn),
+                Some(_) => None,
+            };
+            let attempt = self.attempt(context, change, &mut doubtful, others).await;
             drop(turn);
             match attempt {
                 Ok(committed) => {
@@ -173,6 +177,7 @@ impl Writer {
         context: &Context,
         change: &C,
         doubtful: &mut Vec<(Uuid, C::Output, Vec<String>)>,
+        others: Option<&Mutex<()>>,
     ) -> Result<Committed<C::Output>, Attempt> {
         let mut txn = OpenTransaction::begin(&self.pool).await?;
         let known = fleet::position_get(txn.conn()).await?;
@@ -211,7 +216,7 @@ impl Writer {
                 notes: made.notes,
             });
         }
-        match made.seal(&mut txn, context, change.size()).await {
+        match made.seal(&mut txn, context, change.size(), others).await {
             Ok(position) => Ok(Committed {
                 position: Some(position),
                 output,
@@ -243,6 +248,43 @@ impl Writer {
         } else {
             Err(Attempt::Ended(Error::WentBack { seen, found }))
         }
+    }
+}
+
+/// Does a read again while the database restarts, until it has been away for too long.
+///
+/// # Errors
+/// Those of the read.
+pub(crate) async fn patiently<T, E, F>(read: impl Fn() -> F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Unavailable,
+{
+    let started = tokio::time::Instant::now();
+    loop {
+        match read().await {
+            Err(error) if error.is_unavailable() && started.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// An error that can mean that the database is away for a moment.
+pub(crate) trait Unavailable {
+    fn is_unavailable(&self) -> bool;
+}
+
+impl Unavailable for store::Error {
+    fn is_unavailable(&self) -> bool {
+        self.is_unavailable()
+    }
+}
+
+impl Unavailable for Error {
+    fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_unavailable())
     }
 }
 
@@ -388,7 +430,6 @@ impl Made {
     ) -> Result<(), Attempt> {
         let author = audit::Author {
             change: self.breadth.map(|_| self.id),
-            revision: self.breadth.map(|_| self.known.revision.next()),
             who: &context.actor.who,
             from: &context.actor.from,
             reason: &context.reason,
@@ -423,8 +464,10 @@ impl Made {
         txn: &mut OpenTransaction,
         context: &Context,
         size: Size,
+        others: Option<&Mutex<()>>,
     ) -> Result<Position, Attempt> {
         let mut known = self.known;
+        let mut turn = None;
         loop {
             if size == Size::Bulk {
                 sqlx::raw_sql("SAVEPOINT sealing").execute(txn.conn()).await?;
@@ -439,6 +482,9 @@ impl Made {
                     sqlx::raw_sql("ROLLBACK TO SAVEPOINT sealing")
                         .execute(txn.conn())
                         .await?;
+                    if let (None, Some(others)) = (&turn, others) {
+                        turn = Some(others.lock().await);
+                    }
                     known = self.moved_on(txn, context, known).await?;
                 }
                 Err(error) => {
@@ -468,7 +514,6 @@ impl Made {
             txn.rollback().await?;
             return Err(Attempt::Overtaken);
         }
-        audit::audit_renumber(txn.conn(), self.id, now.revision.next()).await?;
         if let Some(key) = context.idempotency_key {
             idempotency::idempotency_move(txn.conn(), key, now.after(&self.payload)).await?;
         }

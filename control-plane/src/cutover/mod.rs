@@ -27,6 +27,7 @@ use self::begin::Begin;
 use self::operation::HookKind;
 use self::request::{HookLease, HookReport, Rollback, Start, View};
 use crate::change::sessions::Nodes;
+use crate::change::writer::patiently;
 use crate::change::{Committed, Context, Error, Mode, Refusal, Writer};
 use crate::store::audit::{self, Entry, Proof};
 use crate::store::{self};
@@ -142,7 +143,6 @@ impl Cutovers {
         }
         let author = audit::Author {
             change: None,
-            revision: None,
             who: &context.actor.who,
             from: &context.actor.from,
             reason: &context.reason,
@@ -211,7 +211,7 @@ impl Cutovers {
     /// # Errors
     /// Refused when there is none of that id.
     pub async fn get(&self, id: OperationId) -> Result<View, Error> {
-        watch::view(self.inner.writer.pool(), id).await
+        patiently(|| watch::view(self.inner.writer.pool(), id)).await
     }
 
     /// An operation as it is now, and every time that it moves; the sender is gone once it has ended.

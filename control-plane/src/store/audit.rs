@@ -1,19 +1,15 @@
 //! Who did what: a row for every write, in the transaction that made it.
 
-use mailswitch_proto::revision::Revision;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Error;
-use super::fleet::number;
 
 /// What is the same for every row of one change.
 #[derive(Debug, Clone)]
 pub struct Author<'a> {
     /// The change's row in the log, or none.
     pub change: Option<Uuid>,
-    /// The revision that it gets.
-    pub revision: Option<Revision>,
     /// Who.
     pub who: &'a str,
     /// From which address.
@@ -77,11 +73,10 @@ pub struct Recorded {
 pub async fn audit_add(conn: &mut PgConnection, author: &Author<'_>, entries: &[Entry]) -> Result<(), Error> {
     for chunk in entries.chunks(50_000) {
         sqlx::query(
-            "INSERT INTO audit (change, revision, who, from_addr, reason, trace, verb, subject, before, after, unproven)
-             SELECT $1, $2, $3, $4, $5, $6, e.* FROM UNNEST($7::text[], $8::text[], $9::text[], $10::text[], $11::bool[]) AS e",
+            "INSERT INTO audit (change, who, from_addr, reason, trace, verb, subject, before, after, unproven)
+             SELECT $1, $2, $3, $4, $5, e.* FROM UNNEST($6::text[], $7::text[], $8::text[], $9::text[], $10::bool[]) AS e",
         )
         .bind(author.change)
-        .bind(author.revision.map(number))
         .bind(author.who)
         .bind(author.from)
         .bind(author.reason)
@@ -94,20 +89,6 @@ pub async fn audit_add(conn: &mut PgConnection, author: &Author<'_>, entries: &[
         .execute(&mut *conn)
         .await?;
     }
-    Ok(())
-}
-
-/// When a bulk write was sealed at another revision than it was written for: its rows say so. `now()` is the same
-/// all through a transaction, and `at` has an index.
-///
-/// # Errors
-/// The database's.
-pub async fn audit_renumber(conn: &mut PgConnection, change: Uuid, revision: Revision) -> Result<(), Error> {
-    sqlx::query("UPDATE audit SET revision = $2 WHERE change = $1 AND at = now()")
-        .bind(change)
-        .bind(number(revision))
-        .execute(conn)
-        .await?;
     Ok(())
 }
 
@@ -137,9 +118,9 @@ pub async fn audit_list(
     limit: u64,
 ) -> Result<Vec<Recorded>, Error> {
     let rows: Vec<Row> = sqlx::query_as(
-        "SELECT id, revision, at, who, from_addr, verb, subject, before, after, reason, trace, unproven FROM audit
-         WHERE ($1::text IS NULL OR subject = $1) AND ($2::bigint IS NULL OR id < $2)
-         ORDER BY id DESC LIMIT $3",
+        "SELECT a.id, r.revision, a.at, who, from_addr, verb, subject, before, after, reason, trace, unproven FROM audit a
+         LEFT JOIN revisions r ON r.change = a.change WHERE ($1::text IS NULL OR subject = $1) AND ($2::bigint IS NULL OR a.id < $2)
+         ORDER BY a.id DESC LIMIT $3",
     )
     .bind(subject)
     .bind(before_id.map(|id| i64::try_from(id).unwrap_or(i64::MAX)))

@@ -101,12 +101,11 @@ pub async fn change_outcome_get(
     conn: &mut PgConnection,
     staged: &[Uuid],
 ) -> Result<Option<(Uuid, Position)>, Error> {
-    let row: Option<(Uuid, i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT id, revision, digest FROM changes WHERE id = ANY($1) AND revision IS NOT NULL",
-    )
-    .bind(staged)
-    .fetch_optional(conn)
-    .await?;
+    let row: Option<(Uuid, i64, Vec<u8>)> =
+        sqlx::query_as("SELECT change, revision, digest FROM revisions WHERE change = ANY($1)")
+            .bind(staged)
+            .fetch_optional(conn)
+            .await?;
     row.map(|(id, revision, digest)| Ok((id, position("a change", revision, &digest)?)))
         .transpose()
 }
@@ -138,7 +137,7 @@ pub async fn change_list_after(
         .collect()
 }
 
-/// The position at a revision; none when it is trimmed or not reached.
+/// The position at a revision, also when its change is trimmed; none when it is forgotten or not reached.
 ///
 /// # Errors
 /// The database's, or a row that cannot be read.
@@ -147,7 +146,7 @@ pub async fn change_position_get(
     revision: Revision,
 ) -> Result<Option<Position>, Error> {
     let row: Option<(i64, Vec<u8>)> =
-        sqlx::query_as("SELECT revision, digest FROM changes WHERE revision = $1")
+        sqlx::query_as("SELECT revision, digest FROM revisions WHERE revision = $1")
             .bind(number(revision))
             .fetch_optional(conn)
             .await?;

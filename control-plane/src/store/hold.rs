@@ -179,7 +179,7 @@ pub async fn hold_ack_add(conn: &mut PgConnection, acks: &[Ack]) -> Result<Vec<O
                 SELECT s.hold, s.instance, s.revision, s.digest FROM said s
                     JOIN holds h ON h.id = s.hold AND s.revision >= h.revision
                     JOIN nodes n ON n.instance = s.instance
-                    JOIN changes c ON c.revision = s.revision AND c.digest = s.digest
+                    JOIN revisions c ON c.revision = s.revision AND c.digest = s.digest
                 ON CONFLICT (hold, instance) DO NOTHING RETURNING hold)
          SELECT DISTINCT h.operation FROM added a JOIN holds h ON h.id = a.hold",
     )

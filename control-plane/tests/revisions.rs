@@ -1,0 +1,474 @@
+//! One transaction is one revision: gapless, in commit order, whatever writers do (design section 3, promise D2, D6).
+
+mod scene;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mailswitch_control_plane::change::log::{Relation, changes_after, follow, relation};
+use mailswitch_control_plane::change::mapping::{Wish, mapping_write};
+use mailswitch_control_plane::change::memory::Memory;
+use mailswitch_control_plane::change::sessions::NoNodes;
+use mailswitch_control_plane::change::{Context, Error, Mode, Writer};
+use mailswitch_control_plane::database::{Database, Place};
+use mailswitch_control_plane::store::audit::{Proof, audit_list};
+use mailswitch_proto::fleet::v1::ChangeSet;
+use mailswitch_proto::revision::{Position, Revision};
+use prost::Message as _;
+use scene::{Scene, refusal};
+use tokio_util::sync::CancellationToken;
+
+/// Reads the whole log, and checks that it is one chain without gaps.
+async fn chain(scene: &Scene) -> Vec<ChangeSet> {
+    let mut at = Position::NONE;
+    let mut sets = Vec::new();
+    loop {
+        let next = changes_after(scene.database.pool(), at.revision, 500)
+            .await
+            .unwrap();
+        if next.is_empty() {
+            break;
+        }
+        for logged in next {
+            assert_eq!(logged.position, at.after(&logged.payload));
+            at = logged.position;
+            sets.push(ChangeSet::decode(logged.payload.as_slice()).unwrap());
+        }
+    }
+    assert_eq!(at, scene.position().await);
+    sets
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_writers_on_several_pools_make_one_gapless_chain_in_commit_order() {
+    let scene = Arc::new(Scene::new().await);
+    let before = scene.position().await.revision.0;
+    let mut writers = Vec::new();
+    for replica in 0..4 {
+        let options = scene.database.pool().connect_options().as_ref().clone();
+        let pool = sqlx::postgres::PgPoolOptions::new()
+            .max_connections(4)
+            .connect_with(options)
+            .await
+            .unwrap();
+        let writer = Writer::new(pool, Arc::new(Memory::volatile()));
+        for task in 0..6 {
+            let writer = writer.clone();
+            writers.push(tokio::spawn(async move {
+                let mut seen = Vec::new();
+                for round in 0..10 {
+                    let wish = Wish {
+                        identifier: format!("user{replica}-{task}-{round}@example.org"),
+                        destination: Some("new".to_owned()),
+                    };
+                    let committed = mapping_write(
+                        &writer,
+                        &NoNodes,
+                        &Context::own("test"),
+                        "mapping set",
+                        &[wish],
+                        Proof::Standing,
+                    )
+                    .await
+                    .unwrap();
+                    seen.push(committed.position.unwrap().revision.0);
+                }
+                assert!(seen.is_sorted(), "a writer's own changes are in its order");
+                seen
+            }));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for writer in writers {
+        for revision in writer.await.unwrap() {
+            assert!(seen.insert(revision), "{revision} was given twice");
+        }
+    }
+    let expected: BTreeSet<u64> = (before + 1..=before + 240).collect();
+    assert_eq!(seen, expected);
+    assert_eq!(chain(&scene).await.len() as u64, before + 240);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_is_stopped_or_killed_in_the_middle_holds_up_nobody_and_leaves_no_gap() {
+    let scene = Scene::new().await;
+    let pool = scene.database.pool();
+    // Stopped with its row staged and what it changed locked, before the counter: SIGSTOP at the worst instruction that
+    // there is, since the counter and the commit are one message.
+    let mut stopped = pool.acquire().await.unwrap();
+    sqlx::raw_sql(
+        "BEGIN; INSERT INTO changes (id, payload, keys, breadth) VALUES (gen_random_uuid(), 'x', '', 'keys');
+         INSERT INTO mappings VALUES ('alice@example.org', '0123456789abcdef', 'new')",
+    )
+    .execute(&mut *stopped)
+    .await
+    .unwrap();
+    let others = scene
+        .map("bob@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap()
+        .unwrap();
+    // What it holds itself is free as soon as its transaction was idle for too long.
+    let same = scene
+        .map("alice@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(same.revision, others.revision.next());
+    assert!(
+        sqlx::raw_sql("COMMIT").execute(&mut *stopped).await.is_err(),
+        "it was ended meanwhile"
+    );
+    drop(stopped);
+
+    // Killed within the message that seals and commits, while somebody else has the counter.
+    let mut blocker = pool.acquire().await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT * FROM fleet FOR UPDATE")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let victim = tokio::spawn({
+        let writer = scene.writer.clone();
+        async move {
+            let wish = Wish {
+                identifier: "carol@example.org".to_owned(),
+                destination: Some("new".to_owned()),
+            };
+            mapping_write(
+                &writer,
+                &NoNodes,
+                &Context::own("test"),
+                "mapping set",
+                &[wish],
+                Proof::Standing,
+            )
+            .await
+        }
+    });
+    let killed = async {
+        loop {
+            let (pids,): (Vec<i32>,) = sqlx::query_as(
+                "SELECT coalesce(array_agg(pid), '{}') FROM pg_stat_activity
+                 WHERE query LIKE 'SELECT change_seal%' AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(pool)
+            .await
+            .unwrap();
+            for pid in &pids {
+                sqlx::query("SELECT pg_terminate_backend($1)")
+                    .bind(pid)
+                    .execute(pool)
+                    .await
+                    .unwrap();
+            }
+            if !pids.is_empty() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), killed)
+        .await
+        .unwrap();
+    sqlx::raw_sql("ROLLBACK").execute(&mut *blocker).await.unwrap();
+    let committed = victim.await.unwrap().unwrap();
+    assert_eq!(
+        committed.position.unwrap().revision,
+        same.revision.next(),
+        "once, and without a gap"
+    );
+    assert_eq!(chain(&scene).await.len() as u64, same.revision.next().0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bulk_import_is_one_revision_and_is_not_started_again_by_what_does_not_concern_it() {
+    let scene = Scene::new().await;
+    let before = scene.position().await;
+    let wishes: Vec<Wish> = (0..20_000)
+        .map(|n| Wish {
+            identifier: format!("user{n}@example.org"),
+            destination: Some("new".to_owned()),
+        })
+        .collect();
+    let writer = scene.writer.clone();
+    let import = tokio::spawn(async move {
+        mapping_write(
+            &writer,
+            &NoNodes,
+            &Context::own("test"),
+            "mapping import",
+            &wishes,
+            Proof::Waived,
+        )
+        .await
+    });
+    let mut small = 0;
+    while !import.is_finished() {
+        scene
+            .map(&format!("other{small}@example.net"), Some("new"), Proof::Standing)
+            .await
+            .unwrap();
+        small += 1;
+    }
+    let imported = import.await.unwrap().unwrap();
+    assert_eq!(imported.output.added, 20_000);
+    assert!(small > 1);
+    let sets = chain(&scene).await;
+    let one = &sets[usize::try_from(imported.position.unwrap().revision.0).unwrap() - 1];
+    let keys: usize = one.changes.iter().map(|change| change.keys.len() / 16).sum();
+    assert_eq!(keys, 20_000);
+    assert_eq!(sets.len() as u64, before.revision.0 + small + 1);
+    // Its audit rows name the revision that it got in the end.
+    let mut conn = scene.database.pool().acquire().await.unwrap();
+    let row = &audit_list(&mut conn, Some("user7@example.org"), None, 1)
+        .await
+        .unwrap()[0];
+    assert_eq!(row.revision, imported.position.unwrap().revision.0);
+    assert_eq!((row.entry.before.as_str(), row.entry.after.as_str()), ("", "new"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_key_does_it_once_and_a_dry_run_does_it_never() {
+    let scene = Scene::new().await;
+    let context = Context {
+        idempotency_key: Some(uuid::Uuid::new_v4()),
+        ..Context::own("test")
+    };
+    let wish = |destination: &str| {
+        [Wish {
+            identifier: "alice@example.org".to_owned(),
+            destination: Some(destination.to_owned()),
+        }]
+    };
+    let set = async |context: &Context, destination: &str| {
+        mapping_write(
+            &scene.writer,
+            &NoNodes,
+            context,
+            "mapping set",
+            &wish(destination),
+            Proof::Standing,
+        )
+        .await
+    };
+    let dry = Context {
+        mode: Mode::DryRun,
+        ..Context::own("test")
+    };
+    assert_eq!(set(&dry, "new").await.unwrap().position, None);
+    assert_eq!(scene.mapped("alice@example.org").await, None);
+
+    let first = set(&context, "new").await.unwrap();
+    let (again, at_once) = tokio::join!(set(&context, "new"), set(&context, "new"));
+    let (again, at_once) = (again.unwrap(), at_once.unwrap());
+    assert_eq!(first.position, again.position);
+    assert_eq!(first.position, at_once.position);
+    assert_eq!(first.output, again.output);
+    assert_eq!(scene.position().await, first.position.unwrap());
+    assert!(
+        refusal(set(&context, "legacy").await)
+            .what
+            .contains("another request")
+    );
+    // Nothing to do is no revision.
+    assert_eq!(set(&Context::own("test"), "new").await.unwrap().position, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_are_woken_by_every_commit_also_of_another_replica() {
+    let scene = Scene::new().await;
+    let stop = CancellationToken::new();
+    let other = Writer::new(scene.database.pool().clone(), Arc::new(Memory::volatile()));
+    let mut woken = follow(scene.database.pool().clone(), other.committed(), stop.clone());
+    for n in 0..20 {
+        let made = scene
+            .map(&format!("user{n}@example.org"), Some("new"), Proof::Standing)
+            .await
+            .unwrap()
+            .unwrap();
+        let seen = tokio::time::timeout(
+            Duration::from_secs(5),
+            woken.wait_for(|seen| *seen >= made.revision),
+        );
+        seen.await.unwrap().unwrap();
+    }
+    stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_went_back_in_time_is_not_written() {
+    let scene = Scene::new().await;
+    let old = scene.position().await;
+    let new = scene
+        .map("alice@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap()
+        .unwrap();
+    let pool = scene.database.pool();
+    assert_eq!(relation(pool, new).await.unwrap(), Relation::OnChain);
+    sqlx::query("DELETE FROM revisions WHERE revision = $1")
+        .bind(new.revision.0 as i64)
+        .execute(pool)
+        .await
+        .unwrap();
+    // What a failover to a standby that was behind looks like.
+    sqlx::query("DELETE FROM changes WHERE revision = $1")
+        .bind(new.revision.0 as i64)
+        .execute(pool)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE fleet SET revision = $1, digest = $2")
+        .bind(old.revision.0 as i64)
+        .bind(old.digest.as_bytes().as_slice())
+        .execute(pool)
+        .await
+        .unwrap();
+    assert_eq!(relation(pool, new).await.unwrap(), Relation::Diverged);
+    let result = scene.map("bob@example.org", Some("new"), Proof::Standing).await;
+    assert!(
+        matches!(result, Err(Error::WentBack { seen, found }) if seen == new && found == old),
+        "{result:?}"
+    );
+
+    // Another replica, which remembers less, goes on; ours then finds another branch at its own revision.
+    let other = Writer::new(pool.clone(), Arc::new(Memory::volatile()));
+    for name in ["carol@example.org", "dave@example.org"] {
+        let wish = [Wish {
+            identifier: name.to_owned(),
+            destination: Some("new".to_owned()),
+        }];
+        mapping_write(
+            &other,
+            &NoNodes,
+            &Context::own("test"),
+            "mapping set",
+            &wish,
+            Proof::Standing,
+        )
+        .await
+        .unwrap();
+    }
+    let result = scene.map("bob@example.org", Some("new"), Proof::Standing).await;
+    assert!(matches!(result, Err(Error::WentBack { .. })), "{result:?}");
+    assert_eq!(relation(pool, new).await.unwrap(), Relation::Diverged);
+    let ahead = Position {
+        revision: Revision(999),
+        digest: new.digest,
+    };
+    assert_eq!(relation(pool, ahead).await.unwrap(), Relation::Diverged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_is_started_again_and_writers_carry_on() {
+    let scene = Scene::new().await;
+    let pid = std::fs::read_to_string(scene.state_dir.path().join("postgresql/postmaster.pid")).unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid.lines().next().unwrap().parse().unwrap());
+    let first = scene
+        .map("alice@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap()
+        .unwrap();
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let next = scene
+        .map("bob@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(next.revision, first.revision.next());
+    let now = std::fs::read_to_string(scene.state_dir.path().join("postgresql/postmaster.pid")).unwrap();
+    assert_ne!(now.lines().next().unwrap(), pid.to_string());
+    assert_eq!(scene.mapped("alice@example.org").await.as_deref(), Some("new"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_server_survives_its_owner_and_is_taken_up_by_the_next_one() {
+    let scene = Scene::new().await;
+    let made = scene
+        .map("alice@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap()
+        .unwrap();
+    let Scene {
+        database, state_dir, ..
+    } = scene;
+    let fleet = database.fleet();
+    // A second control plane on the same directory is kept away from it.
+    let second = Database::open(Place::Private(state_dir.path()))
+        .await
+        .err()
+        .unwrap();
+    assert!(second.to_string().contains("another control plane"), "{second}");
+    database.close().await;
+    assert!(
+        !state_dir.path().join("postgresql/postmaster.pid").exists(),
+        "it was stopped in order"
+    );
+
+    // Now one that nobody stops: as after a kill -9 of the control plane.
+    let orphan = Orphan::start(state_dir.path());
+    let database = Database::open(Place::Private(state_dir.path())).await.unwrap();
+    assert!(!std::path::Path::new(&format!("/proc/{}/cwd", orphan.0)).exists() || orphan.is_zombie());
+    assert_eq!(database.fleet(), fleet);
+    let mut conn = database.pool().acquire().await.unwrap();
+    let (_, at) = mailswitch_control_plane::store::fleet::fleet_get(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(at, made);
+    drop(conn);
+    database.close().await;
+
+    // The installed version changed.
+    std::fs::write(state_dir.path().join("postgresql/PG_VERSION"), "9\n").unwrap();
+    let error = Database::open(Place::Private(state_dir.path()))
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("PostgreSQL 9") && error.contains("postgresql-9"),
+        "{error}"
+    );
+}
+
+/// A server that the test started on a state directory, as a dead control plane leaves it.
+struct Orphan(u32, std::cell::RefCell<std::process::Child>);
+
+impl Orphan {
+    fn start(state_dir: &std::path::Path) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        use std::os::unix::process::CommandExt as _;
+        let data = state_dir.join("postgresql");
+        let owner = std::fs::metadata(&data).unwrap();
+        let newest = std::fs::read_dir("/usr/lib/postgresql")
+            .unwrap()
+            .map(|entry| entry.unwrap().path().join("bin/postgres"))
+            .max()
+            .unwrap();
+        let mut command = std::process::Command::new(newest);
+        command
+            .arg("-D")
+            .arg(&data)
+            .args(["-c", "listen_addresses="])
+            .arg("-k")
+            .arg(state_dir.join("run"));
+        command.current_dir("/").stderr(std::process::Stdio::null());
+        if nix::unistd::geteuid().is_root() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        let child = command.spawn().unwrap();
+        let pid = child.id();
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let text = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+            if text.lines().nth(7).is_some_and(|line| line.trim() == "ready") {
+                return Self(pid, std::cell::RefCell::new(child));
+            }
+            assert!(std::time::Instant::now() < deadline, "it does not come up");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn is_zombie(&self) -> bool {
+        self.1.borrow_mut().try_wait().unwrap().is_some()
+    }
+}
