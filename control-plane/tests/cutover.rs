@@ -1,5 +1,8 @@
 //! Cutovers on a real database, with nodes that are played: the flip's conditions, takeovers, and every way to end.
 
+// A test says with a panic what it did not expect.
+#![allow(clippy::unwrap_used)]
+
 mod scene;
 
 use std::time::Duration;

@@ -50,7 +50,6 @@ pub(super) async fn list(
 pub(super) async fn done(plane: &ControlPlane, context: &Context, verb: &str, subject: &str, after: &str) {
     let author = Author {
         change: None,
-        revision: None,
         who: &context.actor.who,
         from: &context.actor.from,
         reason: &context.reason,

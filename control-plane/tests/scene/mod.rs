@@ -1,7 +1,7 @@
 //! A control plane's lower half on a private PostgreSQL of its own: destinations `legacy` (the default) and `new`, and
 //! helpers that speak as nodes do.
 // Each test file uses what it needs.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;
