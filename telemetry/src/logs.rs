@@ -66,7 +66,7 @@ pub(crate) fn install(
     format: LogFormat,
     tracers: Option<&SdkTracerProvider>,
 ) -> Result<Levels, TryInitError> {
-    let (filter, complaints) = initial_filter(logs);
+    let (filter, complaints) = initial_filter(logs, of_environment());
     let (filter, handle) = reload::Layer::new(filter);
     let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> =
         vec![lines(logs, format).with_filter(filter).boxed()];
@@ -111,13 +111,13 @@ fn lines(logs: &Logs, format: LogFormat) -> Box<dyn Layer<Registry> + Send + Syn
 }
 
 /// What is used, and what could not be read on the way to it.
-fn initial_filter(logs: &Logs) -> (EnvFilter, Vec<InvalidLevel>) {
+fn initial_filter(logs: &Logs, rust_log: Option<String>) -> (EnvFilter, Vec<InvalidLevel>) {
     let configured = match logs {
         Logs::Server { level } => level.as_str(),
         Logs::Command => "off",
     };
     let mut complaints = Vec::new();
-    let wanted = [of_environment(), Some(configured.to_owned())];
+    let wanted = [rust_log, Some(configured.to_owned())];
     for level in wanted.into_iter().flatten() {
         match parse(&level) {
             Ok(filter) => return (filter, complaints),
@@ -149,4 +149,41 @@ fn parse(level: &str) -> Result<EnvFilter, InvalidLevel> {
         return Ok(filter.add_directive(quiet));
     }
     Ok(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used(logs: &Logs, rust_log: Option<&str>) -> (String, usize) {
+        let (filter, complaints) = initial_filter(logs, rust_log.map(str::to_owned));
+        (filter.to_string(), complaints.len())
+    }
+
+    #[test]
+    fn rust_log_replaces_the_level_and_one_that_cannot_be_read_is_reported_and_ignored() {
+        let server = Logs::Server {
+            level: "warn".to_owned(),
+        };
+        assert_eq!(used(&server, None), ("warn".to_owned(), 0));
+        assert_eq!(used(&server, Some("error")), ("error".to_owned(), 0));
+        assert_eq!(used(&server, Some("a=b=c")), ("warn".to_owned(), 1));
+        let broken = Logs::Server { level: "=".repeat(3) };
+        assert_eq!(used(&broken, Some("a=b=c")), ("info".to_owned(), 2));
+    }
+
+    #[test]
+    fn a_command_says_nothing_unless_asked() {
+        assert_eq!(used(&Logs::Command, None), ("off".to_owned(), 0));
+        assert_eq!(used(&Logs::Command, Some("warn")), ("warn".to_owned(), 0));
+    }
+
+    #[test]
+    fn the_sdk_is_quiet_at_info_unless_it_is_named() {
+        let server = Logs::Server {
+            level: "info".to_owned(),
+        };
+        assert!(used(&server, None).0.contains("opentelemetry=warn"));
+        assert!(!used(&server, Some("info,opentelemetry=debug")).0.contains("warn"));
+    }
 }

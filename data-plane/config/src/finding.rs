@@ -29,7 +29,7 @@ impl fmt::Display for Severity {
 pub struct Finding {
     /// Whether the file can be used.
     pub severity: Severity,
-    /// The file as it was named to us; of a stored resource `resource destination.legacy`.
+    /// The file as it was named to us; `fleet` when it is about stored resources.
     pub file: String,
     /// Counted from 1; none when the finding concerns no line (something is missing altogether).
     pub line: Option<u32>,

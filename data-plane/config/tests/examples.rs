@@ -194,3 +194,23 @@ fn a_node_of_a_fleet_without_a_way_to_it_says_what_is_missing() {
     assert!(!said.contains("hunter2"));
     assert_snapshot!(said);
 }
+
+/// Files get cut by full disks and by editors. Neither a cut nor a line that is lost may show a secret or end in a panic.
+#[test]
+fn no_cut_of_a_file_shows_a_secret() {
+    let files = Files::new();
+    let whole = include_str!("examples/broken.toml");
+    let check = |toml: &str| {
+        let said = files.about_node(toml);
+        assert!(!said.contains("hunter"), "{said}\n---\n{toml}");
+    };
+    for (end, _) in whole.char_indices() {
+        check(&whole[..end]);
+    }
+    let lines: Vec<&str> = whole.lines().collect();
+    for lost in 0..lines.len() {
+        let mut left = lines.clone();
+        left.remove(lost);
+        check(&left.join("\n"));
+    }
+}

@@ -170,6 +170,11 @@ fn a_resource_that_cannot_be_used_is_named_and_the_others_stand() {
     let assembly = FleetConfig::from_resources(&resources, &"fra".into(), Files::Elsewhere);
     let rejected: Vec<String> = assembly.rejected.iter().map(|one| one.key.to_string()).collect();
     assert_eq!(rejected, ["cutover", "destination.new"]);
+    assert_eq!(
+        assembly.rejected[1].findings.to_string(),
+        "fleet: error: destination.new.host = 7: a whole number stands where a string belongs; \
+         write it between quotation marks"
+    );
     assert!(assembly.config.destination("new").is_none());
     assert!(assembly.config.destination("legacy").is_some());
     assert_eq!(assembly.config.routing.default_destination, Some("legacy".into()));

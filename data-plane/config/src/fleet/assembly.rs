@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{Files, FleetConfig, read_tables};
 use crate::finding::{Finding, Findings, Severity};
 use crate::name::SiteName;
-use crate::read::{Document, Node, Noted, Place, Report, TableReader};
+use crate::read::{Document, Node, Place, Report, TableReader};
 use crate::resource::{Resource, ResourceKey, is_named};
 use crate::table::capabilities::Capabilities;
 use crate::table::cutover::Cutover;
@@ -46,7 +46,7 @@ impl FleetConfig {
         files: Files,
     ) -> Assembly {
         let gathered = Gathered::of(resources, site);
-        let document = Document::of_root("fleet", gathered.root);
+        let document = Document::of_root(FILE, gathered.root);
         let report = Report::new(&document, Severity::Warning, files);
         let mut root = TableReader::root(&report);
         let mut config = read_tables(&mut root);
@@ -61,10 +61,10 @@ impl FleetConfig {
             let owner = owner_of(&noted.place, &gathered.of_site);
             match noted.finding.severity {
                 Severity::Error if gathered.present.contains(&owner) => {
-                    rejected.entry(owner).or_default().push(named(noted));
+                    rejected.entry(owner).or_default().push(noted.finding);
                 }
                 Severity::Error => {}
-                Severity::Warning => warnings.push(named(noted)),
+                Severity::Warning => warnings.push(noted.finding),
             }
         }
         for key in rejected.keys() {
@@ -83,6 +83,9 @@ impl FleetConfig {
         }
     }
 }
+
+/// What findings about resources name as their file.
+const FILE: &str = "fleet";
 
 /// Resources put together to one document.
 struct Gathered {
@@ -154,7 +157,7 @@ impl Gathered {
     fn reject(&mut self, key: &ResourceKey, why: String) {
         let finding = Finding {
             severity: Severity::Error,
-            file: key.to_string(),
+            file: FILE.to_owned(),
             line: None,
             key: key.to_string(),
             value: None,
@@ -175,14 +178,6 @@ fn owner_of(place: &Place, of_site: &BTreeMap<String, (ResourceKey, Node)>) -> R
     match of_site.get(name) {
         Some((key, table)) if kind == "destination" && table.has_below(place, 2) => key.clone(),
         _ => ResourceKey::new(kind, name),
-    }
-}
-
-/// Resources have no file: their own name stands there.
-fn named(noted: Noted) -> Finding {
-    Finding {
-        file: "fleet".to_owned(),
-        ..noted.finding
     }
 }
 

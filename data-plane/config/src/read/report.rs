@@ -16,6 +16,7 @@ pub(crate) struct Report<'d> {
     /// Whether the files that are named stand on this machine.
     pub(crate) files: Files,
     noted: RefCell<Vec<Noted>>,
+    #[cfg(test)]
     known: RefCell<Vec<Place>>,
 }
 
@@ -56,6 +57,7 @@ impl<'d> Report<'d> {
             unknown_keys,
             files,
             noted: RefCell::default(),
+            #[cfg(test)]
             known: RefCell::default(),
         }
     }
@@ -144,6 +146,7 @@ impl<'d> Report<'d> {
     }
 
     /// A key that is asked for; with names and numbers as they stand in the document.
+    #[cfg(test)]
     pub(crate) fn know(&self, place: Place) {
         self.known.borrow_mut().push(place);
     }

@@ -11,11 +11,7 @@ pub(crate) fn http(node: &Node, schemes: &[&str], example: &str) -> Result<Strin
     let text = value::filled(node)?;
     let wrong = |message: &str| {
         let wrong = Wrong::new(message, format!("write it like \"{example}\""));
-        Err(if text.contains('@') {
-            wrong.showing(Show::Text(quoted(&StoreUrl::new(text.clone()).to_string())))
-        } else {
-            wrong
-        })
+        Err(wrong.showing(Show::Text(quoted(&shown(&text)))))
     };
     let Some((scheme, rest)) = text.split_once("://") else {
         return wrong("this address has no scheme");
@@ -34,6 +30,15 @@ pub(crate) fn http(node: &Node, schemes: &[&str], example: &str) -> Result<Strin
         return wrong("this address has no host, or no port from 1 to 65535");
     }
     Ok(format!("{scheme}://{authority}"))
+}
+
+/// The address without what may be a password.
+fn shown(text: &str) -> String {
+    if text.contains("://") {
+        return StoreUrl::new(text.to_owned()).to_string();
+    }
+    let with_scheme = StoreUrl::new(format!("any://{text}")).to_string();
+    with_scheme.trim_start_matches("any://").to_owned()
 }
 
 /// The address of a store, with one of the schemes that its driver takes.
