@@ -7,7 +7,6 @@ pub mod feed;
 pub mod listen;
 pub mod node;
 pub mod policy;
-pub mod redact;
 pub mod report;
 pub mod route;
 pub mod session;

@@ -33,15 +33,16 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let descriptors = process::raise_descriptor_limit();
     let runtime = process::runtime(config.server.threads)?;
     runtime.block_on(async {
-        process::start_logging(&config);
+        let telemetry = process::start_telemetry(&config)?;
         process::log_warnings(&checked.warnings);
-        let node = mailswitch_data_plane::node::start(config, descriptors).await?;
+        let node = mailswitch_data_plane::node::start(config, descriptors, telemetry.page()).await?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         process::stop_signal().await?;
         tokio::select! {
             () = node.stop() => {}
             second = process::stop_signal() => second?,
         }
+        telemetry.shutdown().await;
         Ok(())
     })
 }

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use mailswitch_config::DestinationName;
 use mailswitch_config::table::server::Server;
-use mailswitch_config::table::telemetry::Identifiers;
-use mailswitch_proto::identifier::Identifier;
+use mailswitch_proto::identifier::{HashKey, Identifier};
+use mailswitch_telemetry::Redactor;
 use parking_lot::Mutex;
 
 use crate::backend::Backends;
 use crate::feed::Host;
 use crate::policy::Policy;
-use crate::redact::Shown;
 use crate::session::control::Connections;
 use crate::source::Knowledge;
+use crate::table::Table;
 use crate::tls::ServerTls;
 
 pub use start::{Running, StartError, start};
@@ -29,8 +29,6 @@ pub struct Node {
     pub server: Server,
     /// `server.hostname`.
     pub hostname: Option<Arc<str>>,
-    /// `telemetry.identifiers`.
-    pub identifiers: Identifiers,
     /// The registry with the table, and the configuration in force.
     pub knowledge: Arc<Knowledge>,
     /// What listeners present.
@@ -39,7 +37,16 @@ pub struct Node {
     pub connections: Arc<Connections>,
     policy: ArcSwap<Policy>,
     backends: Arc<Backends>,
+    redaction: Redaction,
     renewing: Mutex<()>,
+}
+
+/// Who shows logins.
+#[derive(Debug)]
+struct Redaction {
+    redactor: Redactor,
+    /// The fleet's key that the redactor was given last. None: a node alone, whose tags are the same on every one.
+    fleet_key: Option<Mutex<Option<HashKey>>>,
 }
 
 impl Node {
@@ -55,6 +62,20 @@ impl Node {
     pub fn backends(&self) -> &Arc<Backends> {
         self.keep_up();
         &self.backends
+    }
+
+    /// How logins are shown, under the fleet's key once it is known.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        if let Some(known) = &self.redaction.fleet_key {
+            let key = self.knowledge.sessions().with_table(Table::hash_key);
+            let mut known = known.lock();
+            if *known != Some(key) {
+                self.redaction.redactor.set_key(key.0);
+                *known = Some(key);
+            }
+        }
+        &self.redaction.redactor
     }
 
     /// What is derived from the configuration is made anew when that has changed, by whoever needs it first: a
@@ -83,6 +104,6 @@ impl Host for Node {
     }
 
     fn show(&self, identifier: &Identifier) -> String {
-        Shown::new(Some(identifier), self.identifiers).to_string()
+        self.redactor().identifier(identifier.as_str())
     }
 }

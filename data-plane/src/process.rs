@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use mailswitch_config::{Findings, NodeConfig};
+use mailswitch_config::{Findings, NodeConfig, Source};
+use mailswitch_telemetry::{Logs, Service, StartError, Telemetry, name};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use opentelemetry::KeyValue;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Why the process ends with 1. `main` prints it with its causes.
 pub(crate) type Failure = anyhow::Error;
@@ -69,16 +70,28 @@ pub(crate) fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime
     builder.enable_all().build()
 }
 
-pub(crate) fn start_logging(config: &NodeConfig) {
-    let from_file = || EnvFilter::new(&config.server.log_level);
-    let filter = match std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty()) {
-        Some(text) => EnvFilter::try_new(&text).unwrap_or_else(|_| from_file()),
-        None => from_file(),
+/// Logs, traces and metrics. A node of a fleet says which it is.
+pub(crate) fn start_telemetry(config: &NodeConfig) -> Result<Telemetry, StartError> {
+    let (instance, attributes) = match &config.source {
+        Source::Alone(_) => (None, Vec::new()),
+        Source::ControlPlane(link) => (
+            Some(link.node.as_str().to_owned()),
+            vec![
+                KeyValue::new(name::NODE, link.node.as_str().to_owned()),
+                KeyValue::new(name::SITE, link.site.as_str().to_owned()),
+            ],
+        ),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .init();
+    let service = Service {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        instance,
+        attributes,
+    };
+    let logs = Logs::Server {
+        level: config.server.log_level.clone(),
+    };
+    mailswitch_telemetry::start(&service, &config.telemetry, &logs)
 }
 
 pub(crate) fn say_warnings(warnings: &Findings) {

@@ -6,8 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use mailswitch_config::protocol::Keyword as _;
 use mailswitch_config::{DestinationName, Protocol};
 use mailswitch_proto::fleet::v1 as wire;
+use mailswitch_proto::revision::Revision;
+use mailswitch_telemetry::{NodeInstruments, name};
+use opentelemetry::KeyValue;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -48,6 +52,7 @@ pub struct Report {
     waited_sum_millis: AtomicU64,
     breakers: Mutex<BTreeMap<(String, String), wire::Breaker>>,
     breaker_changes: mpsc::UnboundedSender<wire::Breaker>,
+    instruments: NodeInstruments,
 }
 
 impl Report {
@@ -63,6 +68,7 @@ impl Report {
             waited_sum_millis: AtomicU64::new(0),
             breakers: Mutex::default(),
             breaker_changes,
+            instruments: NodeInstruments::new(&mailswitch_telemetry::meter()),
         };
         (report, changes)
     }
@@ -70,6 +76,9 @@ impl Report {
     /// A login ended. `destination`: none where none was resolved.
     pub fn login(&self, destination: Option<&DestinationName>, protocol: Protocol, outcome: LoginOutcome) {
         let destination = destination.map_or_else(String::new, |name| name.as_str().to_owned());
+        let mut attributes = leg(&destination, protocol).to_vec();
+        attributes.push(KeyValue::new(name::OUTCOME, outcome.as_str()));
+        self.instruments.logins.add(1, &attributes);
         *self
             .logins
             .lock()
@@ -79,6 +88,9 @@ impl Report {
 
     /// A session is bridged.
     pub fn opened(&self, destination: &DestinationName, protocol: Protocol) {
+        self.instruments
+            .sessions
+            .add(1, &leg(destination.as_str(), protocol));
         *self
             .active
             .lock()
@@ -88,13 +100,54 @@ impl Report {
 
     /// A bridged session ended.
     pub fn closed(&self, destination: &DestinationName, protocol: Protocol) {
+        self.instruments
+            .sessions
+            .add(-1, &leg(destination.as_str(), protocol));
         if let Some(active) = self.active.lock().get_mut(&(destination.clone(), protocol)) {
             *active = active.saturating_sub(1);
         }
     }
 
+    /// A bridge ended, and this is what it moved.
+    pub fn bridged(
+        &self,
+        destination: &DestinationName,
+        protocol: Protocol,
+        to_backend: u64,
+        to_client: u64,
+    ) {
+        for (direction, bytes) in [("to_backend", to_backend), ("to_client", to_client)] {
+            let mut attributes = leg(destination.as_str(), protocol).to_vec();
+            attributes.push(KeyValue::new(name::DIRECTION, direction));
+            self.instruments.bridge_io.add(bytes, &attributes);
+        }
+    }
+
+    /// A leg was made, or could not be, within this time.
+    pub fn dialled(&self, destination: &DestinationName, protocol: Protocol, time: Duration) {
+        let attributes = leg(destination.as_str(), protocol);
+        self.instruments
+            .dial_duration
+            .record(time.as_secs_f64(), &attributes);
+    }
+
+    /// A listener took a connection, or closed it because it was full.
+    pub fn connection(&self, listener: &str, taken: Taken) {
+        let attributes = [KeyValue::new(name::LISTENER, listener.to_owned())];
+        match taken {
+            Taken::Yes => self.instruments.connections.add(1, &attributes),
+            Taken::No => self.instruments.connections_refused.add(1, &attributes),
+        }
+    }
+
+    /// The revision that is applied.
+    pub fn revision(&self, revision: Revision) {
+        self.instruments.revision.record(revision.0, &[]);
+    }
+
     /// A login waited on a hold this long.
     pub fn waited(&self, time: Duration) {
+        self.instruments.hold_wait.record(time.as_secs_f64(), &[]);
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let bucket = (0..BUCKETS - 1)
             .find(|bucket| millis <= 1 << bucket)
@@ -106,6 +159,13 @@ impl Report {
 
     /// What a breaker says now. `changed`: it opened or closed, which is told at once.
     pub fn breaker(&self, breaker: wire::Breaker, changed: BreakerNews) {
+        let attributes = [
+            KeyValue::new(name::DESTINATION, breaker.destination.clone()),
+            KeyValue::new(name::PROTOCOL, breaker.protocol.clone()),
+        ];
+        self.instruments
+            .breaker_open
+            .record(u64::from(breaker.open), &attributes);
         let key = (breaker.destination.clone(), breaker.protocol.clone());
         self.breakers.lock().insert(key, breaker.clone());
         if changed == BreakerNews::OpenedOrClosed {
@@ -154,6 +214,22 @@ impl Report {
             breakers: self.breakers.lock().values().cloned().collect(),
         }
     }
+}
+
+/// What became of a connection at a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is served.
+    Yes,
+    /// There was no room.
+    No,
+}
+
+fn leg(destination: &str, protocol: Protocol) -> [KeyValue; 2] {
+    [
+        KeyValue::new(name::DESTINATION, destination.to_owned()),
+        KeyValue::new(name::PROTOCOL, protocol.as_str()),
+    ]
 }
 
 /// Whether a breaker's state is news.

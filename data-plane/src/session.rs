@@ -21,7 +21,9 @@ use mailswitch_config::ListenerName;
 use mailswitch_config::protocol::Keyword as _;
 use mailswitch_config::table::listener::Listener;
 use mailswitch_dialogue::Protocol;
+use mailswitch_telemetry::name;
 use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use self::admit::Outcome;
 use self::control::Connection;
@@ -55,17 +57,19 @@ struct Client {
 /// Serves one connection. Ends when its bridge begins, or when there is none.
 pub async fn run(accepted: Accepted, front: Arc<Front>) {
     let id = SessionId::new(&uuid::Uuid::now_v7().simple().to_string());
+    let protocol = front.listener.protocol.as_str();
+    // The fields are those of the log lines (behaviour §12); the attributes are the span's own.
     let span = tracing::info_span!(
-        "session",
+        name::span::SESSION,
         session = %id,
         listener = %front.name,
-        protocol = front.listener.protocol.as_str(),
+        protocol,
         peer = %accepted.ends.client,
-        tls.protocol.version = tracing::field::Empty,
         user = tracing::field::Empty,
-        mail.destination = tracing::field::Empty,
-        mail.outcome = tracing::field::Empty,
     );
+    span.set_attribute(name::SESSION, id.to_string());
+    span.set_attribute(name::LISTENER, front.name.to_string());
+    span.set_attribute(name::PROTOCOL, protocol);
     serve(accepted, id, &front).instrument(span).await;
 }
 

@@ -12,9 +12,11 @@ use mailswitch_dialogue::{
     Announce, BackendLeg, ClientAttributes, ClientCommand, HandshakeConfig, HandshakeError, Helo, Ready,
     Retry, handshake,
 };
+use mailswitch_telemetry::name;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::announce::{ClientEnds, proxy_v2_header};
 use super::breaker::Failure;
@@ -191,17 +193,22 @@ impl Backends {
     /// When there is none. Given up before that, the attempt is reset and says nothing about the destination.
     pub async fn establish(
         self: &Arc<Self>,
-        name: &DestinationName,
+        destination: &DestinationName,
         protocol: Protocol,
         caller: &Caller<'_>,
     ) -> Result<Established, EstablishError> {
-        let backend = self
-            .get(name)
-            .ok_or_else(|| EstablishError::Unknown(name.clone()))?;
+        let known = self.get(destination);
+        let backend = known.ok_or_else(|| EstablishError::Unknown(destination.clone()))?;
         let passage = self
-            .passed(name, protocol)
-            .map_err(|_| EstablishError::Down(name.clone()))?;
-        let result = self.attempts(&backend, protocol, caller).await;
+            .passed(destination, protocol)
+            .map_err(|_| EstablishError::Down(destination.clone()))?;
+        let span = tracing::info_span!(name::span::DIAL);
+        span.set_attribute(name::DESTINATION, destination.to_string());
+        span.set_attribute(name::SERVER_ADDRESS, backend.destination.host.to_string());
+        let attempts = self.attempts(&backend, protocol, caller);
+        let began = Instant::now();
+        let result = attempts.instrument(span).await;
+        self.report.dialled(destination, protocol, began.elapsed());
         match &result {
             Ok(_) => passage.succeeded(),
             Err(error) => match error.failure(&caller.ends) {
@@ -253,11 +260,7 @@ impl Backends {
             destination: destination.name.clone(),
             source: Arc::clone(source),
         })?;
-        let Connected { tcp, round_trip } = self
-            .dialler
-            .connect(destination, endpoint.port)
-            .instrument(tracing::debug_span!("dial", server.port = endpoint.port))
-            .await?;
+        let Connected { tcp, round_trip } = self.dialler.connect(destination, endpoint.port).await?;
         *stage = Stage::Handshake;
         let mut stream = Stream::plain(tcp);
         let hint = hint(endpoint.forwarding);
@@ -280,7 +283,9 @@ impl Backends {
             (TlsMode::Implicit, Some(tls)) => {
                 *stage = Stage::Tls;
                 let started = leg.start_tls(Upgrade::Client(tls));
-                let started = started.instrument(tracing::debug_span!("backend tls")).await;
+                let started = started
+                    .instrument(tracing::info_span!(name::span::BACKEND_TLS))
+                    .await;
                 BackendLeg::Encrypted(started.map_err(|error| failed(error, Stage::Tls, hint))?)
             }
         };
@@ -300,7 +305,6 @@ impl Backends {
         let upgrade = tls.as_ref().map_or(Upgrade::Never, Upgrade::Client);
         let ready = leg
             .drive(&mut *dialogue, upgrade)
-            .instrument(tracing::debug_span!("handshake"))
             .await
             .map_err(|error| failed(error, Stage::Handshake, hint))?
             .map_err(|source| EstablishError::Handshake { hint: "", source })?;

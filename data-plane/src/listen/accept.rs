@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Limits, Occupied, Permit};
 use crate::backend::announce::ClientEnds;
+use crate::report::{Report, Taken};
 
 /// After an accept that failed for want of resources: long enough for some to come back.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -39,6 +40,10 @@ pub struct Entry {
     pub max_connections: usize,
     /// Of the node.
     pub limits: Arc<Limits>,
+    /// Where connections are counted.
+    pub report: Arc<Report>,
+    /// The listener's name.
+    pub name: String,
 }
 
 /// Accepts until `stop`. `serve` must not block: it spawns.
@@ -56,9 +61,13 @@ pub async fn accept(
         };
         match accepted {
             Ok((tcp, client)) => match admit(tcp, client, &entry) {
-                Ok(accepted) => serve(accepted),
+                Ok(accepted) => {
+                    entry.report.connection(&entry.name, Taken::Yes);
+                    serve(accepted);
+                }
                 Err(Refused::Gone) => {}
                 Err(Refused::Full(limit)) => {
+                    entry.report.connection(&entry.name, Taken::No);
                     // A full listener is a metric, not silence; one line for each would be a flood.
                     let before = entry.turned_away.fetch_add(1, Ordering::Relaxed);
                     if before.is_power_of_two() || before == 0 {

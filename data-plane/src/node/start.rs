@@ -5,26 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use mailswitch_config::table::metrics::Metrics;
 use mailswitch_config::table::server::Server;
 use mailswitch_config::{NodeConfig, Protocol, Source};
 use mailswitch_dialogue::Protocol as Dialogue;
 use mailswitch_proto::fleet::v1 as wire;
+use mailswitch_telemetry::{Health, Page, Pages, Redactor};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::Node;
+use super::{Node, Redaction};
 use crate::backend::loops::OwnListeners;
 use crate::backend::{self, Backends};
 use crate::feed::{Feed, Host};
 use crate::listen::{self, BindError, Bound, Entry, Limits, Room, bind_all};
 use crate::policy::Policy;
 use crate::report::Report;
-use crate::session::control::Connections;
 use crate::session::{self, Front};
 use crate::sessions::WaitPolicy;
-use crate::source::{self, Knowledge};
+use crate::source::{self, Knowledge, Readiness};
 use crate::tls::{InvalidServerTls, ServerTls};
 
 /// Between two looks at who is idle: an idle session may live this much longer than `bridge_idle`.
@@ -38,6 +39,15 @@ pub enum StartError {
     /// A socket cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The socket of `[metrics]`.
+    #[error("metrics.bind: cannot listen on {bind}")]
+    Pages {
+        /// Where.
+        bind: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Certificates or TLS settings cannot be used.
     #[error(transparent)]
     Tls(#[from] InvalidServerTls),
@@ -82,18 +92,28 @@ impl Running {
     }
 }
 
-/// Starts a node. `descriptors`: how many this process may open.
+/// Starts a node. `descriptors`: how many this process may open; `page`: what `/metrics` shows.
 ///
 /// # Errors
 /// What is wrong; nothing is served then.
-pub async fn start(config: NodeConfig, descriptors: u64) -> Result<Running, StartError> {
+pub async fn start(config: NodeConfig, descriptors: u64, page: Page) -> Result<Running, StartError> {
     let tls = ServerTls::new(&config.tls)?;
     let (report, breaker_changes) = Report::new();
     let report = Arc::new(report);
     let (knowledge, feed) = knowledge(&config, &report, breaker_changes)?;
-    let others: Vec<SocketAddr> = config.admin.iter().map(|admin| admin.bind).collect();
+    let others = config.admin.iter().map(|admin| admin.bind);
+    let others: Vec<SocketAddr> = others
+        .chain(config.metrics.iter().map(|metrics| metrics.bind))
+        .collect();
     let bound = bind_all(&config.listeners, &others)?;
     let addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
+    let pages = match config.metrics {
+        None => None,
+        Some(Metrics { bind }) => {
+            let pages = Pages::bind(bind).await;
+            Some(pages.map_err(|source| StartError::Pages { bind, source })?)
+        }
+    };
     let backends = Arc::new(Backends::new(
         OwnListeners::new(addresses.clone()),
         backend::Limits::from(&config.server),
@@ -104,12 +124,15 @@ pub async fn start(config: NodeConfig, descriptors: u64) -> Result<Running, Star
     let node = Arc::new(Node {
         hostname: config.server.hostname.as_deref().map(Arc::from),
         server: config.server,
-        identifiers: config.telemetry.identifiers,
         knowledge,
         tls,
         connections: Arc::default(),
         policy: ArcSwap::from_pointee(policy),
         backends,
+        redaction: Redaction {
+            redactor: Redactor::new(config.telemetry.identifiers),
+            fleet_key: feed.as_ref().map(|_| Mutex::default()),
+        },
         renewing: Mutex::new(()),
     });
     let fronts = fronts(bound, &node)?;
@@ -121,7 +144,28 @@ pub async fn start(config: NodeConfig, descriptors: u64) -> Result<Running, Star
             feed.run(host, async move { stop.cancelled().await }),
         ));
     }
+    if let Some(pages) = pages {
+        running.tasks.spawn(serve_pages(
+            pages,
+            page,
+            Arc::clone(&running.node),
+            running.accepting.clone(),
+        ));
+    }
     Ok(running)
+}
+
+/// Until the process ends: a supervisor is to read "stopping" while sessions have their grace.
+async fn serve_pages(pages: Pages, page: Page, node: Arc<Node>, accepting: CancellationToken) {
+    let health = move || match node.knowledge.readiness() {
+        _ if accepting.is_cancelled() => Health::Stopping,
+        Readiness::Serving => Health::Ready,
+        Readiness::Draining => Health::NotReady("it is drained".to_owned()),
+        Readiness::NotSynced => Health::NotReady("it has not synced with the control plane".to_owned()),
+    };
+    if let Err(error) = pages.serve(page, health, std::future::pending()).await {
+        tracing::error!(%error, "the pages of metrics and readiness are no longer served");
+    }
 }
 
 /// What a node knows, and the feed that keeps it up to date where it belongs to a fleet.
@@ -199,6 +243,8 @@ fn serve(
                 turned_away: std::sync::atomic::AtomicUsize::new(0),
                 max_connections: front.listener.max_connections,
                 limits: Arc::clone(&limits),
+                report: Arc::clone(node.knowledge.sessions().report()),
+                name: front.name.to_string(),
             }),
         };
         entries.push((Arc::clone(&front.name), Arc::clone(&entry)));
@@ -213,7 +259,7 @@ fn serve(
         ));
     }
     tasks.spawn(sweep(Arc::clone(&node)));
-    tasks.spawn(figures(Arc::clone(&node.connections)));
+    tasks.spawn(figures(Arc::clone(&node)));
     Running {
         node,
         accepting,
@@ -233,11 +279,15 @@ async fn sweep(node: Arc<Node>) {
     }
 }
 
-async fn figures(connections: Arc<Connections>) {
+async fn figures(node: Arc<Node>) {
+    let sessions = node.knowledge.sessions();
     let mut ticks = tokio::time::interval(FIGURES);
-    ticks.tick().await;
     loop {
         ticks.tick().await;
-        tracing::info!(active_connections = connections.count(), "figures");
+        sessions
+            .report()
+            .revision(sessions.with_table(|table| table.position().revision));
+        let active_connections = node.connections.count();
+        tracing::info!(active_connections, waiting = sessions.waiting(), "figures");
     }
 }

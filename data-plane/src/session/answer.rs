@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use mailswitch_dialogue::ClientCommand;
+use mailswitch_telemetry::name;
 use tokio::time::timeout;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::Front;
 use super::admit::TemporaryFailure;
@@ -19,7 +21,7 @@ pub(super) const MAY_TAKE: Duration = Duration::from_secs(2);
 
 /// The backend said no.
 pub(super) async fn refused(leg: Leg, reply: Reply, login: &Identified, _: &Front) {
-    tracing::Span::current().record("mail.outcome", "refused");
+    tracing::Span::current().set_attribute(name::OUTCOME, "refused");
     let command: &ClientCommand = &login.command;
     let (hidden, relay) = match &reply {
         Reply::Refused(_, Wording::Hidden) => (command.authentication_failed(), None),
@@ -39,7 +41,7 @@ pub(super) async fn temporary_failure(
     login: &Identified,
     front: &Front,
 ) {
-    tracing::Span::current().record("mail.outcome", "temporary_failure");
+    tracing::Span::current().set_attribute(name::OUTCOME, "temporary_failure");
     let words = match failure {
         TemporaryFailure::Held => {
             tracing::info!("login ended: its account was held for longer than a login waits");

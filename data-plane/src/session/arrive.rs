@@ -7,10 +7,12 @@ use std::io;
 use std::time::Duration;
 
 use mailswitch_config::table::listener::ProxyProtocol;
+use mailswitch_telemetry::name;
 use ppp::HeaderResult;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::control::Connection;
 use super::{Client, Front};
@@ -74,6 +76,9 @@ pub(super) async fn arrive(
             return None;
         }
     }
+    let span = tracing::Span::current();
+    span.set_attribute(name::CLIENT_ADDRESS, adopted.client.ip().to_string());
+    span.set_attribute(name::CLIENT_PORT, i64::from(adopted.client.port()));
     let client = Client {
         id,
         ends: adopted,

@@ -4,13 +4,16 @@
 //! ends when the backend's leg is over, not when the client's is.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Context;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use mailswitch_config::DestinationName;
 use mailswitch_config::protocol::Keyword as _;
 
-use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+use mailswitch_telemetry::name;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Link, Span as _, SpanContext, TraceContextExt as _, Tracer as _};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::Client;
@@ -20,7 +23,7 @@ use super::control::{Connection, Told};
 use super::legs::{BackendLeg, Reply};
 use crate::drive::Leg;
 use crate::listen::Permit;
-use crate::sessions::{DrainCause, End, Order};
+use crate::sessions::{About, DrainCause, Order};
 
 /// What a bridged session holds beside its streams.
 struct Bridged {
@@ -36,7 +39,7 @@ struct Bridged {
 /// Begins to bridge, on a task of its own. The client reads the backend's OK as the bridge's first bytes.
 pub(super) fn bridge(client_leg: Leg, admitted: Admitted<BackendLeg, Reply>, client: Client) {
     let span = tracing::Span::current();
-    span.record("mail.outcome", "accepted");
+    span.set_attribute(name::OUTCOME, "accepted");
     let Admitted {
         leg,
         reply,
@@ -131,36 +134,49 @@ async fn end(bridged: Bridged, stopped: Stopped) {
         login,
     } = bridged;
     let about = guard.registered().about().clone();
+    let report = Arc::clone(guard.registered().sessions().report());
     let (reason, to_backend, to_client) = (stopped.reason, stopped.to_backend, stopped.to_client);
-    // A trace of its own, linked to the session's: nobody waits for a span that may be a day long.
-    let span = tracing::info_span!(
-        parent: None,
-        "session.end",
-        session = %about.id,
-        listener = %about.listener,
-        protocol = about.protocol.as_str(),
-        peer = %about.client,
-        mail.destination = destination.as_str(),
-        mail.end_reason = reason.as_str(),
-    );
-    if let Some(login) = login {
-        span.add_link(*login);
-    }
     let (client_end, backend_end) = stopped.into_ends();
     let (how, ()) = tokio::join!(guard.end_leg(backend_end), client_end);
-    let _entered = span.entered();
-    if how == End::Reset && reason != EndReason::Hold {
-        tracing::debug!("the backend did not close within its time: its leg was reset");
+    let protocol = about.protocol.as_str();
+    if let Some(login) = login {
+        export(*login, &about, &destination, since);
     }
+    report.bridged(&destination, about.protocol, to_backend, to_client);
     tracing::info!(
+        session = %about.id,
+        listener = %about.listener,
+        protocol,
+        peer = %about.client,
         destination = destination.as_str(),
         bytes_to_backend = to_backend,
         bytes_to_client = to_client,
         secs = since.elapsed().as_secs(),
         reason = reason.as_str(),
+        leg = ?how,
         "session closed"
     );
     drop(connection);
+}
+
+/// The span of the bridge: a trace of its own, linked to the session's, and made only now. Nobody has to remember a
+/// span that may be a day long.
+fn export(login: SpanContext, about: &About, destination: &DestinationName, since: Instant) {
+    let tracer = opentelemetry::global::tracer(name::SCOPE);
+    let began = SystemTime::now().checked_sub(since.elapsed());
+    tracer
+        .span_builder(name::span::BRIDGE)
+        .with_start_time(began.unwrap_or_else(SystemTime::now))
+        .with_links(vec![Link::with_context(login)])
+        .with_attributes([
+            KeyValue::new(name::SESSION, about.id.to_string()),
+            KeyValue::new(name::PROTOCOL, about.protocol.as_str()),
+            KeyValue::new(name::LISTENER, about.listener.to_string()),
+            KeyValue::new(name::DESTINATION, destination.to_string()),
+            KeyValue::new(name::CLIENT_ADDRESS, about.client.ip().to_string()),
+        ])
+        .start_with_context(&tracer, &opentelemetry::Context::new())
+        .end();
 }
 
 #[cfg(test)]
@@ -168,7 +184,6 @@ mod tests {
     use super::*;
     use crate::session::control::Control;
     use crate::session::{Front, run};
-    use crate::sessions::About;
 
     fn future_size<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
         size_of::<F>()

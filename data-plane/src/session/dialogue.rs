@@ -4,6 +4,7 @@
 use mailswitch_dialogue::{
     ClientLeg, ClientOutcome, ClientSideConfig, Farewell, Login, PeerTrust, client_side, farewell,
 };
+use mailswitch_telemetry::name;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
@@ -37,7 +38,7 @@ pub(super) async fn read_login(
     drop(policy);
     let words = leg
         .drive(&mut *dialogue, Upgrade::Server(&front.node.tls))
-        .instrument(tracing::info_span!("dialogue"));
+        .instrument(tracing::info_span!(name::span::DIALOGUE));
     let ended = tokio::select! {
         biased;
         ended = timeout(front.listener.preauth_timeout, words) => ended.map_err(|_| Farewell::Timeout),

@@ -4,10 +4,12 @@
 
 use mailswitch_dialogue::{ClientCommand, Credential, Helo, Hops, Login, Method, Routing};
 use mailswitch_proto::identifier::Identifier;
+use mailswitch_telemetry::name;
+
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{Front, answer};
 use crate::drive::Leg;
-use crate::redact::Shown;
 use crate::sessions::ActingFor;
 
 /// A login whose account is known, as far as it says.
@@ -47,9 +49,11 @@ pub(super) async fn identify(leg: Leg, login: Box<Login>, front: &Front) -> Opti
             ActingFor::nobody()
         }
     };
+    let identifier = acting_for.routed_by().map_or("", Identifier::as_str);
+    let redactor = front.node.redactor();
     let span = tracing::Span::current();
-    let shown = Shown::new(acting_for.routed_by(), front.node.identifiers);
-    span.record("user", tracing::field::display(shown));
+    span.record("user", redactor.identifier(identifier));
+    span.set_attribute(name::USER_HASH, redactor.user_hash(identifier));
     tracing::debug!(mechanism = mechanism(method), "login read");
     let identified = Identified {
         acting_for,

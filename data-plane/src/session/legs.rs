@@ -12,8 +12,10 @@ use mailswitch_dialogue::{
     Answer, ClientAttributes, Hops, InsecureLeg, PlaintextAuth, Ready, Relay, ReplayError, SessionId,
     Transport,
 };
+use mailswitch_telemetry::name;
 use tokio::time::timeout;
 use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::admit::{Authenticated, Backend};
 use super::bridge::ending::end_backend;
@@ -38,7 +40,7 @@ pub(super) struct BackendLeg {
     leg: Leg,
     /// None once the credential was sent.
     ready: Option<Ready>,
-    destination: Arc<crate::backend::Backend>,
+    backend: Arc<crate::backend::Backend>,
     pub(super) round_trip: Duration,
 }
 
@@ -110,13 +112,13 @@ impl Backend for Path<'_> {
     type Failure = LegError;
 
     async fn dial(&mut self, route: &Route) -> Result<BackendLeg, LegError> {
-        let name = &route.destination;
-        tracing::Span::current().record("mail.destination", name.as_str());
-        tracing::debug!(destination = %name, rule = ?route.rule, "routed");
+        let destination = &route.destination;
+        let span = tracing::Span::current();
+        span.set_attribute(name::DESTINATION, destination.to_string());
+        tracing::debug!(%destination, rule = ?route.rule, "routed");
         let backends = self.front.node.backends();
-        let destination = backends
-            .get(name)
-            .ok_or_else(|| EstablishError::Unknown(name.clone()))?;
+        let known = backends.get(destination);
+        let backend = known.ok_or_else(|| EstablishError::Unknown(destination.clone()))?;
         let caller = Caller {
             ends: self.client.ends,
             command: &self.login.command,
@@ -129,18 +131,18 @@ impl Backend for Path<'_> {
             ready,
             round_trip,
         } = backends
-            .establish(name, self.front.listener.protocol, &caller)
+            .establish(destination, self.front.listener.protocol, &caller)
             .await?;
         Ok(BackendLeg {
             leg,
             ready: Some(ready),
-            destination,
+            backend,
             round_trip,
         })
     }
 
     async fn authenticate(&mut self, leg: &mut BackendLeg) -> Authenticated<Reply, LegError> {
-        let span = tracing::info_span!("replay");
+        let span = tracing::info_span!(name::span::REPLAY);
         match self.replay(leg).instrument(span).await {
             Ok(Answer::Accepted { relay }) => Authenticated::Accepted(Reply::Accepted(relay)),
             Ok(Answer::Refused { relay }) => {
@@ -198,7 +200,7 @@ impl Path<'_> {
 
 impl BackendLeg {
     fn config(&self) -> &Destination {
-        &self.destination.destination
+        &self.backend.destination
     }
 
     /// For the bridge.

@@ -2,9 +2,11 @@
 
 use mailswitch_config::TlsMode;
 use mailswitch_dialogue::ClientLeg;
+use mailswitch_telemetry::name;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{Client, Front};
 use crate::drive::{Leg, Upgrade};
@@ -18,13 +20,16 @@ pub(super) async fn secure(tcp: TcpStream, client: &Client, front: &Front) -> Op
         TlsMode::StartTls => ClientLeg::StartTls,
         TlsMode::Implicit => {
             let handshake = leg.start_tls(Upgrade::Server(&front.node.tls));
-            let handshake = handshake.instrument(tracing::info_span!("tls"));
+            let handshake = handshake.instrument(tracing::info_span!(name::span::CLIENT_TLS));
             let done = tokio::select! {
                 () = client.connection.control().told_to_end() => return None,
                 done = timeout(front.listener.preauth_timeout, handshake) => done,
             };
             match done {
-                Ok(Ok(established)) => ClientLeg::Encrypted(established),
+                Ok(Ok(established)) => {
+                    note(leg.stream());
+                    ClientLeg::Encrypted(established)
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(error = crate::error_chain(&error), "no TLS with the client");
                     return None;
@@ -37,4 +42,19 @@ pub(super) async fn secure(tcp: TcpStream, client: &Client, front: &Front) -> Op
         }
     };
     Some((leg, encryption))
+}
+
+/// What was agreed: tells which versions clients use.
+fn note(stream: Option<&Stream>) {
+    let Some(session) = stream.and_then(Stream::session) else {
+        return;
+    };
+    tracing::debug!(
+        version = session.version,
+        cipher = session.cipher,
+        "TLS with the client"
+    );
+    let span = tracing::Span::current();
+    span.set_attribute(name::TLS_VERSION, session.version);
+    span.set_attribute(name::TLS_CIPHER, session.cipher);
 }

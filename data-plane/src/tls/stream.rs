@@ -20,12 +20,12 @@ pub enum Encryption {
 }
 
 /// What was agreed in the handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// As in "TLSv1_3".
-    pub version: Option<rustls::ProtocolVersion>,
-    /// As in "TLS13_AES_128_GCM_SHA256".
-    pub cipher: Option<rustls::CipherSuite>,
+    /// "1.2" or "1.3".
+    pub version: &'static str,
+    /// IANA's name of the suite, as in "TLS_AES_128_GCM_SHA256".
+    pub cipher: String,
 }
 
 /// One connection. The TLS states live behind a pointer: they are a thousand times larger than a socket, and a
@@ -79,9 +79,13 @@ impl Stream {
             Transport::Server(tls) => tls.get_ref().1,
             Transport::Client(tls) => tls.get_ref().1,
         };
+        let suite = connection.negotiated_cipher_suite()?;
         Some(Session {
-            version: connection.protocol_version(),
-            cipher: connection.negotiated_cipher_suite().map(|suite| suite.suite()),
+            version: match connection.protocol_version() {
+                Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
+                _ => "1.2",
+            },
+            cipher: format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1),
         })
     }
 
