@@ -12,6 +12,8 @@ mod backoff;
 mod say;
 mod stream;
 mod take;
+#[cfg(test)]
+mod tests;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,16 +23,11 @@ use mailswitch_config::{DestinationName, NodeName, SiteName};
 use mailswitch_proto::channel::{ConnectError, Credentials, Link};
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::identifier::Identifier;
-use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::sessions::Stuck;
-use crate::source::Knowledge;
-use crate::source::resources::Resources;
-use crate::state_file::{Directory, Writer};
-use crate::table::Rejection;
 use backoff::Backoff;
+pub(crate) use stream::Node;
 use stream::{Ended, StreamError};
 
 /// Who the node says it is.
@@ -56,24 +53,11 @@ pub trait Host: Send + Sync + 'static {
     fn show(&self, identifier: &Identifier) -> String;
 }
 
-/// What a feed is made of.
-pub(crate) struct Parts {
-    pub(crate) identity: Identity,
-    pub(crate) endpoints: Vec<String>,
-    pub(crate) credentials: Credentials,
-    pub(crate) directory: Directory,
-    pub(crate) writer: Writer,
-    pub(crate) resources: Resources,
-    pub(crate) rejections: Vec<Rejection>,
-    pub(crate) stuck: mpsc::UnboundedReceiver<Stuck>,
-    pub(crate) breaker_changes: mpsc::UnboundedReceiver<wire::Breaker>,
-}
-
 /// The feed of this node, not running yet.
 pub struct Feed {
     connect: Box<dyn Connect>,
     endpoints: Vec<String>,
-    node: stream::Node,
+    node: Node,
 }
 
 impl std::fmt::Debug for Feed {
@@ -85,21 +69,11 @@ impl std::fmt::Debug for Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(knowledge: Arc<Knowledge>, parts: Parts) -> Self {
-        let credentials = parts.credentials;
+    pub(crate) fn new(node: Node, endpoints: Vec<String>, credentials: Credentials) -> Self {
         Self {
             connect: Box::new(Secured(credentials)),
-            endpoints: parts.endpoints,
-            node: stream::Node {
-                identity: parts.identity,
-                knowledge,
-                directory: parts.directory,
-                writer: parts.writer,
-                resources: parts.resources,
-                rejections: parts.rejections,
-                stuck: parts.stuck,
-                breaker_changes: parts.breaker_changes,
-            },
+            endpoints,
+            node,
         }
     }
 
@@ -150,7 +124,7 @@ enum FeedError {
 async fn run_once(
     connect: &dyn Connect,
     endpoint: &str,
-    node: &mut stream::Node,
+    node: &mut Node,
     host: &dyn Host,
     backoff: &mut Backoff,
 ) -> Result<Ended, FeedError> {

@@ -32,16 +32,16 @@ const OUTGOING: usize = 256;
 const LARGEST_MESSAGE: usize = 64 << 20;
 
 /// What outlives a stream.
-pub(super) struct Node {
-    pub(super) identity: Identity,
-    pub(super) knowledge: std::sync::Arc<Knowledge>,
-    pub(super) directory: Directory,
-    pub(super) writer: Writer,
-    pub(super) resources: Resources,
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    pub(crate) knowledge: std::sync::Arc<Knowledge>,
+    pub(crate) directory: Directory,
+    pub(crate) writer: Writer,
+    pub(crate) resources: Resources,
     /// What cannot be used of the resources that are in force.
-    pub(super) rejections: Vec<Rejection>,
-    pub(super) stuck: mpsc::UnboundedReceiver<Stuck>,
-    pub(super) breaker_changes: mpsc::UnboundedReceiver<wire::Breaker>,
+    pub(crate) rejections: Vec<Rejection>,
+    pub(crate) stuck: mpsc::UnboundedReceiver<Stuck>,
+    pub(crate) breaker_changes: mpsc::UnboundedReceiver<wire::Breaker>,
 }
 
 /// How a stream ended without a fault of its own.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Knowledge;
 use super::file::wait_policy;
 use super::resources::Resources;
-use crate::feed::{Feed, Identity};
+use crate::feed::{self, Feed, Identity};
 use crate::report::Report;
 use crate::sessions::{Sessions, WaitPolicy};
 use crate::state_file::{Directory, DirectoryError, Recovered, Snapshot, Torn, Writer};
@@ -50,6 +50,19 @@ pub fn open(
         cert: link.cert.clone(),
         key: link.key.clone(),
     })?;
+    let (knowledge, node) = prepare(link, listeners, waits, report, breaker_changes)?;
+    let feed = Feed::new(node, link.endpoints.clone(), credentials);
+    Ok((knowledge, feed))
+}
+
+/// All of it but the way to the control plane.
+pub(crate) fn prepare(
+    link: &ControlPlaneLink,
+    listeners: &[Listener],
+    waits: WaitPolicy,
+    report: Arc<Report>,
+    breaker_changes: mpsc::UnboundedReceiver<wire::Breaker>,
+) -> Result<(Arc<Knowledge>, feed::Node), OpenError> {
     let directory = Directory::open(&link.state_dir)?;
     let (recovered, prepared) = Writer::recover(&directory)?;
     let mut table = remembered(recovered);
@@ -72,21 +85,17 @@ pub fn open(
         site: link.site.clone(),
         listeners: listeners.iter().map(reported).collect(),
     };
-    let feed = Feed::new(
-        knowledge.clone(),
-        crate::feed::Parts {
-            identity,
-            endpoints: link.endpoints.clone(),
-            credentials,
-            directory,
-            writer,
-            resources,
-            rejections,
-            stuck,
-            breaker_changes,
-        },
-    );
-    Ok((knowledge, feed))
+    let node = feed::Node {
+        identity,
+        knowledge: knowledge.clone(),
+        directory,
+        writer,
+        resources,
+        rejections,
+        stuck,
+        breaker_changes,
+    };
+    Ok((knowledge, node))
 }
 
 fn remembered(recovered: Recovered) -> Table {

@@ -1,0 +1,7 @@
+//! A node's feed against a control plane that a test plays, over real gRPC on this machine.
+
+mod play;
+
+mod acknowledging;
+mod requests;
+mod standing;
