@@ -78,7 +78,7 @@ impl Follow {
             self.hooks.attend(&last).await;
             tokio::select! {
                 seen = watched.next() => match seen {
-                    Seen::Now(operation) => last = *operation,
+                    Seen::Now(operation) => last = with_notes(*operation, last.notes),
                     Seen::Interruption(why) => self.progress.say(&format!("{why}; trying again")),
                     Seen::Lost(why) => {
                         self.progress.say(&why);
@@ -98,5 +98,13 @@ async fn elapsed(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Notes come only in the answer to the start.
+fn with_notes(operation: Operation, notes: Vec<String>) -> Operation {
+    match operation.notes.is_empty() {
+        true => Operation { notes, ..operation },
+        false => operation,
     }
 }

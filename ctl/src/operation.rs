@@ -36,6 +36,8 @@ pub struct OperationView {
     reason: Option<String>,
     started_by: String,
     traceparent: Option<String>,
+    /// For the operator, a sentence each.
+    notes: Vec<String>,
 }
 
 /// What a node has proven.
@@ -86,6 +88,7 @@ impl From<Operation> for OperationView {
             reason: filled(&operation.reason),
             started_by: operation.started_by,
             traceparent: filled(&operation.traceparent),
+            notes: operation.notes,
         }
     }
 }
@@ -224,7 +227,7 @@ impl ResultView {
                 let missing = self.operation.missing.join(", ");
                 format!("{account} stays on {source}: not proven on {missing}{cause}")
             }
-            Ended::Tried => format!("{account} could be moved from {source} to {to}; nothing was changed"),
+            Ended::Tried => format!("{account} could be moved; nothing was changed"),
             Ended::TimedOut | Ended::Outcome(Outcome::Unspecified) => {
                 format!("{account}: not ended yet; the operation goes on")
             }
@@ -278,6 +281,9 @@ impl Render for ResultView {
             operation.end_revision.map(|revision| revision.to_string()),
         );
         line("operation", operation.id.clone());
+        for note in &operation.notes {
+            line("note", Some(note.clone()));
+        }
         let goes_on = matches!(self.ended, Ended::TimedOut | Ended::Lost | Ended::Interrupted);
         if let (true, Some(id)) = (goes_on, &operation.id) {
             line("to watch it", Some(format!("mailswitchctl operation watch {id}")));

@@ -331,11 +331,11 @@ fn a_precopy_runs_before_anything_starts_and_its_failure_changes_nothing() {
     fleet.becomes(Step::Done, Outcome::Done);
     let output = fleet.run(&with(&[
         "--precopy",
-        "echo $MAILSWITCH_HOOK $MAILSWITCH_ACCOUNT; exit 9",
+        "echo $MAILSWITCH_HOOK $MAILSWITCH_ACCOUNT $MAILSWITCH_IDENTIFIERS $MAILSWITCH_SOURCE $MAILSWITCH_TARGET; exit 9",
     ]));
     exits(&output, 3);
     assert!(
-        stderr(&output).contains("precopy alice@example.org"),
+        stderr(&output).contains("precopy alice@example.org alice@example.org alice legacy new\n"),
         "{}",
         stderr(&output)
     );

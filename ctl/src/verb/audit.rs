@@ -8,6 +8,9 @@ use super::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{Grid, Render, filled, or_dash, time};
 
+/// Of a change in the table.
+const LONGEST_CHANGE: usize = 60;
+
 /// `audit`
 #[derive(Debug, clap::Args)]
 pub struct AuditArguments {
@@ -90,6 +93,14 @@ impl From<AuditEntry> for EntryView {
     }
 }
 
+/// A table of the configuration would fill the screen; the JSON has it whole.
+fn short(change: &str) -> String {
+    match change.char_indices().nth(LONGEST_CHANGE) {
+        Some((end, _)) => format!("{}…", &change[..end]),
+        None => change.to_owned(),
+    }
+}
+
 impl Render for AuditView {
     fn table(&self) -> String {
         let mut grid =
@@ -112,7 +123,7 @@ impl Render for AuditView {
                 entry.who.clone(),
                 entry.verb.clone(),
                 entry.subject.clone(),
-                change,
+                short(&change),
                 or_dash(&entry.reason),
             ]);
         }

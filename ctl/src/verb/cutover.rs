@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailswitch_proto::control::v1::{CutoverStartRequest, Operation};
+use mailswitch_proto::control::v1::{AccountListRequest, CutoverStartRequest, Operation};
 
 use super::Context;
 use crate::change::{ChangeArguments, rehearsed};
@@ -130,14 +130,41 @@ impl HoldArguments {
     }
 }
 
+/// Tries it, and finds out what the precopy is to work on: a dry run records no operation.
 async fn rehearse(connection: &Connection, request: &CutoverStartRequest) -> Result<Operation, Failure> {
     let tried = CutoverStartRequest {
         change: request.change.as_ref().map(rehearsed),
         ..request.clone()
     };
-    connection
+    let operation = connection
         .ask(async |mut control| control.cutover_start(tried).await)
+        .await?;
+    let wanted = AccountListRequest {
+        identifier: request.identifier.clone(),
+        ..Default::default()
+    };
+    let mut pages = connection
+        .ask(async |mut control| control.account_list(wanted).await)
+        .await?;
+    let page = pages
+        .message()
         .await
+        .map_err(|status| connection.refused(&status))?;
+    let account = page.and_then(|page| page.accounts.into_iter().next());
+    let (identifiers, at) = match account {
+        Some(account) => (account.identifiers, account.destination),
+        None => (vec![operation.account.clone()], String::new()),
+    };
+    Ok(Operation {
+        identifiers,
+        from: if at.is_empty() {
+            request.from.clone()
+        } else {
+            vec![at]
+        },
+        to: request.to.clone(),
+        ..operation
+    })
 }
 
 async fn start(

@@ -147,7 +147,7 @@ impl Render for ResolveView {
             grid.row([
                 place.to_owned(),
                 site.to_owned(),
-                view.map_or_else(|| "-".to_owned(), |view| view.identifier.clone()),
+                view.map_or_else(|| "-".to_owned(), |view| or_dash(&filled(&view.identifier))),
                 view.map_or_else(|| "-".to_owned(), |view| or_dash(&view.destination)),
                 view.map_or("-", |view| view.rule).to_owned(),
                 view.map_or_else(|| "-".to_owned(), |view| view.revision.to_string()),

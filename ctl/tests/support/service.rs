@@ -67,6 +67,24 @@ impl Control for Scripted {
         Ok(Response::new(self.operation()))
     }
 
+    async fn account_list(
+        &self,
+        _: Request<AccountListRequest>,
+    ) -> Result<Response<Self::AccountListStream>, Status> {
+        let Operation {
+            account, identifiers, ..
+        } = self.operation();
+        let accounts = vec![Account {
+            name: account,
+            identifiers,
+            destination: "legacy".into(),
+            ..Account::default()
+        }];
+        Ok(Response::new(
+            tokio_stream::once(Ok(AccountPage { accounts })).boxed(),
+        ))
+    }
+
     async fn operation_get(&self, _: Request<OperationRef>) -> Result<Response<Operation>, Status> {
         Ok(Response::new(self.operation()))
     }
@@ -122,7 +140,6 @@ impl Control for Scripted {
         mapping_list(MappingListRequest) -> Self::MappingListStream;
         mapping_import(Streaming<MappingImportRequest>) -> ImportResponse;
         account_import(Streaming<AccountImportRequest>) -> ImportResponse;
-        account_list(AccountListRequest) -> Self::AccountListStream;
         resolve(ResolveRequest) -> ResolveResponse;
         rollback_start(RollbackStartRequest) -> Operation;
         operation_list(OperationListRequest) -> OperationListResponse;
