@@ -30,7 +30,7 @@ use self::control::Connection;
 use crate::backend::announce::ClientEnds;
 use crate::listen::{Accepted, Permit};
 use crate::node::Node;
-use crate::sessions::{About, SessionId};
+use crate::sessions::{About, SessionId, current_trace};
 
 /// What the sessions of one listener share.
 #[derive(Debug)]
@@ -92,6 +92,7 @@ async fn serve(accepted: Accepted, id: SessionId, front: &Front) {
         protocol: front.listener.protocol,
         client: client.ends.client,
         listener: Arc::clone(&front.name),
+        trace: current_trace(),
     };
     // Registration comes before the first look at the mapping (promise A2).
     let registered = front

@@ -17,6 +17,7 @@ mod registered;
 mod shards;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -35,6 +36,8 @@ pub use leg::{End, LegIsOver};
 pub use list::{Listed, Listing, Quiesced, Which};
 pub use order::{DrainCause, Order};
 pub use registered::{LEG_END_TIMEOUT, Registered, Woken};
+pub(crate) use trace::link_current;
+pub use trace::{Trace, current as current_trace};
 
 use crate::report::Report;
 use crate::route::{Look, Refusal};

@@ -99,7 +99,11 @@ impl Stream<'_> {
         let at = self.follows(&delta)?;
         let set =
             wire::ChangeSet::decode(delta.payload.clone()).map_err(|_| TakeError::Payload(at.revision))?;
-        let span = tracing::info_span!("apply", revision = at.revision.0, changes = set.changes.len());
+        let span = tracing::info_span!(
+            mailswitch_telemetry::name::span::APPLY,
+            revision = at.revision.0,
+            changes = set.changes.len()
+        );
         trace_context::adopt(&span, trace_context::of_traceparent(&set.traceparent));
         let applied = span.in_scope(|| self.node.knowledge.sessions().apply(&set, at));
         let sync = if applied.sync_first {

@@ -10,9 +10,12 @@ use std::time::Instant;
 use mailswitch_admission::{self as admission, Action, Answer, Cause, Event, Stage, State, Then, View};
 use mailswitch_config::DestinationName;
 
+use mailswitch_telemetry::name;
+use tracing::Instrument as _;
+
 use crate::report::LoginOutcome;
 use crate::route::{Look, Refusal, Route};
-use crate::sessions::{End, LEG_END_TIMEOUT, LegIsOver, Order, Phase, Registered, Woken};
+use crate::sessions::{End, LEG_END_TIMEOUT, LegIsOver, Order, Phase, Registered, Woken, link_current};
 
 /// What admission needs of a protocol's path to its backends.
 pub trait Backend: Send {
@@ -252,11 +255,16 @@ impl<B: Backend> Login<'_, B> {
             Stage::Waiting => {
                 let since = *self.held_since.get_or_insert_with(Instant::now);
                 let until = since + registered.sessions().policy().hold_login_timeout;
+                let span = tracing::info_span!(name::span::HOLD);
+                span.in_scope(|| {
+                    let causes = registered.sessions().causes_of_holds(registered.acting_for());
+                    causes.iter().for_each(link_current);
+                });
                 tokio::select! {
                     biased;
                     event = told(registered, forced) => event,
                     () = client_gone => Event::ClientGone,
-                    woken = registered.wait(until.into()) => match woken {
+                    woken = registered.wait(until.into()).instrument(span) => match woken {
                         Woken::LookAgain => Event::HoldEnded,
                         Woken::TooLong | Woken::NoRoom => Event::WaitedTooLong,
                     },
@@ -333,11 +341,13 @@ impl<B: Backend> Login<'_, B> {
     }
 
     fn view(&mut self, first: bool) -> View<DestinationName> {
-        let look = if first {
-            self.registered.look()
-        } else {
-            self.registered.check()
-        };
+        let look = tracing::info_span!(name::span::RESOLVE).in_scope(|| {
+            if first {
+                self.registered.look()
+            } else {
+                self.registered.check()
+            }
+        });
         match look {
             Look::Route(route) => {
                 let destination = route.destination.clone();

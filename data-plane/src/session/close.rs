@@ -13,7 +13,7 @@ use mailswitch_config::protocol::Keyword as _;
 
 use mailswitch_telemetry::name;
 use opentelemetry::KeyValue;
-use opentelemetry::trace::{Link, Span as _, SpanContext, TraceContextExt as _, Tracer as _};
+use opentelemetry::trace::{Link, Span as _, Tracer as _};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::Client;
@@ -23,7 +23,7 @@ use super::control::{Connection, Told};
 use super::legs::{BackendLeg, Reply};
 use crate::drive::Leg;
 use crate::listen::Permit;
-use crate::sessions::{About, DrainCause, Order};
+use crate::sessions::{About, DrainCause, Order, Trace};
 
 /// What a bridged session holds beside its streams.
 struct Bridged {
@@ -32,8 +32,6 @@ struct Bridged {
     _permit: Permit,
     destination: DestinationName,
     since: Instant,
-    /// For the link; none where nothing is traced.
-    login: Option<Box<SpanContext>>,
 }
 
 /// Begins to bridge, on a task of its own. The client reads the backend's OK as the bridge's first bytes.
@@ -80,15 +78,8 @@ pub(super) fn bridge(client_leg: Leg, admitted: Admitted<BackendLeg, Reply>, cli
         _permit: permit,
         destination: route.destination,
         since,
-        login: traced(&span),
     };
     tokio::spawn(bridge::Task::new(legs, bridged));
-}
-
-fn traced(span: &tracing::Span) -> Option<Box<SpanContext>> {
-    let context = span.context();
-    let context = context.span().span_context().clone();
-    context.is_valid().then(|| Box::new(context))
 }
 
 impl Overseer for Bridged {
@@ -131,17 +122,21 @@ async fn end(bridged: Bridged, stopped: Stopped) {
         _permit,
         destination,
         since,
-        login,
     } = bridged;
     let about = guard.registered().about().clone();
     let report = Arc::clone(guard.registered().sessions().report());
     let (reason, to_backend, to_client) = (stopped.reason, stopped.to_backend, stopped.to_client);
+    let held_by = match guard.registered().order() {
+        Order::Drain {
+            cause: DrainCause::Hold(hold),
+            ..
+        } => guard.registered().sessions().cause_of_hold(hold),
+        _ => None,
+    };
     let (client_end, backend_end) = stopped.into_ends();
     let (how, ()) = tokio::join!(guard.end_leg(backend_end), client_end);
     let protocol = about.protocol.as_str();
-    if let Some(login) = login {
-        export(*login, &about, &destination, since);
-    }
+    export(&about, &destination, since, &held_by);
     report.bridged(&destination, about.protocol, to_backend, to_client);
     tracing::info!(
         session = %about.id,
@@ -159,15 +154,21 @@ async fn end(bridged: Bridged, stopped: Stopped) {
     drop(connection);
 }
 
-/// The span of the bridge: a trace of its own, linked to the session's, and made only now. Nobody has to remember a
-/// span that may be a day long.
-fn export(login: SpanContext, about: &About, destination: &DestinationName, since: Instant) {
+/// The span of the bridge: a trace of its own, linked to the session's and to what ended it, and made only now. Nobody
+/// has to remember a span that may be a day long.
+fn export(about: &About, destination: &DestinationName, since: Instant, held_by: &Trace) {
+    let Some(login) = &about.trace else {
+        return;
+    };
+    let links = std::iter::once(login)
+        .chain(held_by)
+        .map(|trace| Link::with_context((**trace).clone()));
     let tracer = opentelemetry::global::tracer(name::SCOPE);
     let began = SystemTime::now().checked_sub(since.elapsed());
     tracer
         .span_builder(name::span::BRIDGE)
         .with_start_time(began.unwrap_or_else(SystemTime::now))
-        .with_links(vec![Link::with_context(login)])
+        .with_links(links.collect())
         .with_attributes([
             KeyValue::new(name::SESSION, about.id.to_string()),
             KeyValue::new(name::PROTOCOL, about.protocol.as_str()),

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use mailswitch_config::{ListenerName, Protocol};
 use mailswitch_proto::identifier::Identifier;
 
+use super::trace::Trace;
+
 /// Every identifier that a session acts for. It is registered under all of them, and held when one of them is.
 #[derive(Debug, Clone, Default)]
 pub struct ActingFor(Box<[Identifier]>);
@@ -84,4 +86,6 @@ pub struct About {
     pub client: SocketAddr,
     /// Where it came in.
     pub listener: Arc<ListenerName>,
+    /// Its trace, for links from what ends it.
+    pub trace: Trace,
 }

@@ -11,8 +11,11 @@ use mailswitch_proto::id::HoldId;
 use mailswitch_proto::identifier::Key;
 use mailswitch_proto::revision::Position;
 
+use super::about::ActingFor;
+use super::entry::Phase;
 use super::hold::Hold;
 use super::order::Order;
+use super::trace::{Trace, link_current};
 use super::{Sessions, filed};
 use crate::route::Look;
 use crate::table::{Effect, Rejection, Table};
@@ -151,8 +154,37 @@ impl Sessions {
             {
                 entry.force(Order::Kick);
             }
+            if entry.phase() == Phase::Waiting {
+                // The release or the flip lets it go on.
+                link_current(&entry.about.trace);
+            }
             entry.hold_ended(Some(id));
         }
+    }
+
+    /// What asked for the holds that bar a session now: for its own trace.
+    pub(crate) fn causes_of_holds(&self, acting_for: &ActingFor) -> Vec<Trace> {
+        let on: Vec<HoldId> = {
+            let table = self.table.read();
+            acting_for
+                .identifiers()
+                .iter()
+                .filter_map(|identifier| table.hold_on(identifier))
+                .collect()
+        };
+        let holds = self.holds.lock();
+        on.iter()
+            .filter_map(|id| holds.get(id))
+            .map(|hold| hold.trace.cause().clone())
+            .collect()
+    }
+
+    /// What asked for a hold.
+    pub(crate) fn cause_of_hold(&self, hold: HoldId) -> Trace {
+        self.holds
+            .lock()
+            .get(&hold)
+            .and_then(|hold| hold.trace.cause().clone())
     }
 
     /// After a whole new table: what is on another destination than the one where it would go now ends.

@@ -239,6 +239,7 @@ impl Entry {
                 return;
             }
             hold.owed();
+            hold.trace.concerns(&self.about.trace);
             // The same hold, collected once more with more keys: only the newest count is looked at.
             inner.owes.retain(|owed| owed.id != hold.id);
             inner.owes.push(hold.clone());

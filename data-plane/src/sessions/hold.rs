@@ -11,6 +11,8 @@ use mailswitch_proto::id::HoldId;
 use mailswitch_proto::revision::Position;
 use tokio::sync::Notify;
 
+use super::trace::HoldTrace;
+
 /// What bars an account: a hold, or what is treated like one.
 #[derive(Debug)]
 pub(crate) struct Hold {
@@ -19,6 +21,7 @@ pub(crate) struct Hold {
     pub(crate) applied: Position,
     /// When its sessions are ended without a quiet moment.
     pub(crate) drain_until: Instant,
+    pub(crate) trace: HoldTrace,
     outstanding: AtomicUsize,
     changed: Arc<Notify>,
 }
@@ -29,6 +32,7 @@ impl Hold {
             id,
             applied,
             drain_until,
+            trace: HoldTrace::new(),
             outstanding: AtomicUsize::new(1),
             changed,
         }
@@ -42,6 +46,7 @@ impl Hold {
     /// A session confirmed its end, or the collecting is done.
     pub(crate) fn confirmed(&self) {
         if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.trace.quiesced(self.id);
             self.changed.notify_one();
         }
     }
