@@ -1,4 +1,9 @@
 //! The end-to-end tests. Each file is one subject; the rig that they use is the library beside them.
 
 mod alone;
+mod crash;
+mod cut_off;
+mod cutover;
 mod rig;
+mod routing;
+mod sight;

@@ -7,6 +7,7 @@ use mailswitch_tests::{
     ca::Ca,
     client::{Login, mbsync, swaks},
     dovecot::{Announce, Dovecot, Plaintext},
+    load::Load,
     place::Place,
     postfix::Postfix,
     relay::{DelayRelay, Mode},
@@ -218,5 +219,43 @@ fn a_frozen_relay_holds_a_login_until_it_is_let_go() -> Result<()> {
     relay.set(Mode::Pass);
     client.wait_in()?;
     assert!(client.leave()?.ok);
+    Ok(())
+}
+
+#[test]
+fn the_load_counts_what_the_backends_saw() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let bob = "bob@example.org";
+    let dovecot = Dovecot::start(
+        &place,
+        &ca,
+        "legacy",
+        Announce::None,
+        Plaintext::Refused,
+        &[ALICE, bob],
+    )?;
+    let postfix = Postfix::start(&place, &ca, &dovecot, Plaintext::Refused, "example.org")?;
+    let load = Load::start(
+        &place,
+        &ca,
+        &[ALICE, bob],
+        &[(dovecot.imaps, "implicit"), (dovecot.imap, "starttls")],
+        &[(postfix.submission, "starttls")],
+    )?;
+    wait_until("there are logins", SOON, || load.logins() > 30)?;
+    let seen = load.stop()?;
+    assert_eq!(seen.failures, Vec::<serde_json::Value>::new());
+    wait_until("all is delivered", SOON, || {
+        postfix.queued().is_ok_and(|queued| queued == 0)
+    })?;
+    for account in [ALICE, bob] {
+        let mut there = dovecot.message_ids(account)?;
+        let mut sent = seen.accepted.get(account).cloned().unwrap_or_default();
+        there.sort();
+        sent.sort();
+        assert!(!sent.is_empty());
+        assert_eq!(there, sent);
+    }
     Ok(())
 }

@@ -236,7 +236,8 @@ fn parse_sessions(log: &str) -> Vec<ImapSession> {
             if let Some(session) = parse_login(rest, at) {
                 sessions.push(session);
             }
-        } else if line.contains(": Info: Disconnected") || line.contains(": Info: Logged out") {
+        } else if line.contains(" in=") && line.contains(" out=") {
+            // However it ended, its last line has the sums.
             // "… imap(alice@example.org)<pid><session>: Info: Disconnected: …"
             let Some((head, _)) = line.split_once(">: Info: ") else {
                 continue;

@@ -6,7 +6,10 @@
 
 pub mod ca;
 pub mod client;
+pub mod collector;
 pub mod dovecot;
+pub mod fleet;
+pub mod load;
 pub mod place;
 pub mod postfix;
 pub mod process;
