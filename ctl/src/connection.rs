@@ -168,6 +168,10 @@ impl Connection {
         if let Some(unreachable) = self.link.explain(status) {
             return Failure::new(Exit::Precondition, unreachable.to_string());
         }
+        if std::error::Error::source(status).is_some() {
+            let lost = format!("the connection to {} was lost", self.link.endpoint());
+            return Failure::new(Exit::Precondition, lost);
+        }
         let what = match status.message() {
             "" => format!("the control plane answered {}", status.code()),
             message => message.to_owned(),

@@ -224,8 +224,10 @@ impl ResultView {
             Ended::Outcome(Outcome::Done) => format!("{account} is on {to}"),
             Ended::Outcome(Outcome::Released) => format!("{account} stays on {source}{cause}"),
             Ended::Outcome(Outcome::Unproven) => {
-                let missing = self.operation.missing.join(", ");
-                format!("{account} stays on {source}: not proven on {missing}{cause}")
+                format!(
+                    "{account} stays on {source}: not proven on {}",
+                    self.operation.missing.join(", ")
+                )
             }
             Ended::Tried => format!("{account} could be moved; nothing was changed"),
             Ended::TimedOut | Ended::Outcome(Outcome::Unspecified) => {
@@ -266,6 +268,8 @@ impl Render for ResultView {
                 text.push_str(&format!("  {what:<13} {}\n", printable(&value)));
             }
         };
+        let unproven = self.ended == Ended::Outcome(Outcome::Unproven);
+        line("cause", operation.cause.clone().filter(|_| unproven));
         line("identifiers", filled(&operation.identifiers.join(", ")));
         line(
             "moved from",

@@ -163,6 +163,19 @@ fn a_control_plane_that_is_not_there_changes_nothing() {
 }
 
 #[test]
+fn another_endpoint_is_taken_when_one_is_not_there() {
+    let fleet = Fleet::start();
+    fleet.becomes(Step::Done, Outcome::Done);
+    let both = format!("https://127.0.0.1:1,{}", fleet.endpoint());
+    let output = fleet
+        .command(&MOVE)
+        .env("MAILSWITCH_ENDPOINT", both)
+        .output()
+        .unwrap();
+    exits(&output, 0);
+}
+
+#[test]
 fn waiting_ends_when_it_is_told_to_and_the_operation_goes_on() {
     let fleet = Fleet::start();
     let output = fleet.run(&with(&["--wait", "1s"]));

@@ -142,7 +142,7 @@ impl Render for Drained {
         let node = printable(&self.node);
         match self.told {
             Direction::Drain => format!("{node} admits no more sessions; {} are ending\n", self.sessions),
-            Direction::Resume => format!("{node} admits sessions again; it has {}\n", self.sessions),
+            Direction::Resume => format!("{node} admits sessions again; it has {} open\n", self.sessions),
         }
     }
 }

@@ -131,6 +131,10 @@ impl Fleet {
         self.folder.path()
     }
 
+    pub(crate) fn endpoint(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let pki = self.folder.path().join("pki");
         let mut command = Command::new(BINARY);
@@ -139,7 +143,7 @@ impl Fleet {
             .current_dir(self.folder.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("MAILSWITCH_ENDPOINT", format!("https://{}", self.address))
+            .env("MAILSWITCH_ENDPOINT", self.endpoint())
             .env("MAILSWITCH_CA", pki.join("ca.pem"))
             .env("MAILSWITCH_CERT", pki.join("operator-carol.pem"))
             .env("MAILSWITCH_KEY", pki.join("operator-carol.key"));
