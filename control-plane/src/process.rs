@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailswitch_proto::id::{FleetId, InstanceId};
-use mailswitch_proto::identifier::HashKey;
+use mailswitch_proto::id::InstanceId;
 use mailswitch_telemetry::ControlPlaneInstruments;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,10 +32,6 @@ pub struct ControlPlane {
     pub instance: InstanceId,
     /// Its name, from its certificate.
     pub replica: String,
-    /// Whose state it holds.
-    pub fleet: FleetId,
-    /// The key of the table hash.
-    pub hash_key: HashKey,
     /// The database, in words.
     pub kind: DatabaseKind,
     /// The one way to change anything.
@@ -139,8 +134,6 @@ impl ControlPlane {
         let plane = Arc::new(Self {
             instance,
             replica: settings.replica,
-            fleet: database.fleet().id,
-            hash_key: database.fleet().hash_key,
             kind: DatabaseKind {
                 place: database.kind(),
                 version: database.version().to_owned(),

@@ -102,7 +102,7 @@ pub(super) async fn keys_of(plane: &ControlPlane, identifier: &str) -> Answer<Ve
     let account = account_of_identifier_get(&mut conn, identifier.as_str()).await?;
     Ok(match account {
         Some(account) => account.identifiers.into_iter().map(|(_, key)| key).collect(),
-        None => vec![plane.hash_key.key_of(identifier.as_str())],
+        None => vec![plane.routing.state().await.hash_key().key_of(identifier.as_str())],
     })
 }
 

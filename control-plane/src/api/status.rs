@@ -52,7 +52,7 @@ pub(super) async fn status(
     let state = plane.routing.state().await;
     let default = plane.routing.config().routing.default_destination.clone();
     Ok(wire::StatusResponse {
-        fleet: plane.fleet.to_vec(),
+        fleet: plane.routing.fleet().to_vec(),
         revision: committed.position.revision.0,
         digest: committed.position.digest.to_vec(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -89,7 +89,7 @@ pub async fn start(
     };
     let at = plan(Case {
         fleet: hello.fleet,
-        ours: plane.fleet,
+        ours: plane.routing.fleet(),
         known: hello.known,
         standing: known,
         at_least: registered.read.revision,
@@ -102,7 +102,7 @@ pub async fn start(
     }
     Ok(Start {
         welcome: wire::Welcome {
-            fleet: plane.fleet.to_vec(),
+            fleet: plane.routing.fleet().to_vec(),
             registered_revision: registered.revision.0,
             newly_registered: registered.since == Since::Now,
             diverged: at == StartAt::Nowhere,

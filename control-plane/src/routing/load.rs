@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use mailswitch_config::{Resource, ResourceKey};
 use mailswitch_proto::fleet::v1::{self as wire, change::Kind};
+use mailswitch_proto::id::FleetId;
 use mailswitch_proto::identifier::{HashKey, Key, pack};
 use mailswitch_proto::revision::{Position, Revision};
 use sqlx::PgPool;
@@ -24,6 +25,8 @@ const PAGE: u32 = 256;
 /// The state, and how the log led to it.
 #[derive(Debug)]
 pub struct Loaded {
+    /// Whose.
+    pub fleet: FleetId,
     /// What all revisions add up to.
     pub state: State,
     /// The last of them; it ends where the state stands.
@@ -47,13 +50,13 @@ pub enum LoadError {
 /// The database's, or what cannot be understood in it.
 pub async fn load(pool: &PgPool, bounds: Bounds) -> Result<Loaded, LoadError> {
     let snapshot = snapshot_get(pool).await?;
-    let end = snapshot.position;
+    let (fleet, end) = (snapshot.fleet.id, snapshot.position);
     let state = state_of(snapshot)?;
     let tail = match tail_to(pool, end, bounds).await? {
         Some(tail) if tail.end() == end => tail,
         _ => Tail::new(end, bounds),
     };
-    Ok(Loaded { state, tail })
+    Ok(Loaded { fleet, state, tail })
 }
 
 /// The log's last revisions up to `end`. None when they do not lead there.

@@ -25,6 +25,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use mailswitch_config::{FleetConfig, SiteName};
 use mailswitch_proto::fleet::v1::{self as wire, change::Kind};
+use mailswitch_proto::id::FleetId;
 use mailswitch_proto::revision::{Position, Revision};
 use parking_lot::RwLock;
 use prost::Message as _;
@@ -43,6 +44,7 @@ pub struct Epoch(u64);
 #[derive(Debug)]
 pub struct Routing {
     state: Arc<AsyncRwLock<State>>,
+    fleet: RwLock<FleetId>,
     tail: RwLock<Tail>,
     config: ArcSwap<FleetConfig>,
     latest: tokio::sync::Mutex<Weak<Snapshot>>,
@@ -64,9 +66,10 @@ pub enum AdvanceError {
 impl Routing {
     /// From the state read at the start, and the tail of the log that leads to it.
     #[must_use]
-    pub fn new(Loaded { state, tail }: Loaded) -> Self {
+    pub fn new(Loaded { fleet, state, tail }: Loaded) -> Self {
         let position = state.position();
         Self {
+            fleet: RwLock::new(fleet),
             tail: RwLock::new(tail),
             config: ArcSwap::from_pointee(config_of(&state)),
             state: Arc::new(AsyncRwLock::new(state)),
@@ -74,6 +77,12 @@ impl Routing {
             logged: watch::Sender::new((Epoch::default(), position)),
             applied: watch::Sender::new(position),
         }
+    }
+
+    /// Whose state it is. Only a restored backup changes it.
+    #[must_use]
+    pub fn fleet(&self) -> FleetId {
+        *self.fleet.read()
     }
 
     /// The newest revision that nodes can be sent.
@@ -169,9 +178,10 @@ impl Routing {
     }
 
     /// Replaces everything: the database was restored. Subscribers start over.
-    pub async fn replace(&self, Loaded { state, tail }: Loaded) {
+    pub async fn replace(&self, Loaded { fleet, state, tail }: Loaded) {
         let position = state.position();
         let mut current = self.state.write().await;
+        *self.fleet.write() = fleet;
         *self.tail.write() = tail;
         self.config.store(Arc::new(config_of(&state)));
         *current = state;

@@ -218,7 +218,7 @@ pub fn refused<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> Probl
 }
 
 /// Waits until it is so.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
