@@ -35,7 +35,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     runtime.block_on(async {
         let telemetry = process::start_telemetry(&config)?;
         process::log_warnings(&checked.warnings);
-        let node = mailswitch_data_plane::node::start(config, descriptors, telemetry.page()).await?;
+        let node = mailswitch_data_plane::node::start(config, descriptors, Some(telemetry.page())).await?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         process::stop_signal().await?;
         tokio::select! {

@@ -92,11 +92,12 @@ impl Running {
     }
 }
 
-/// Starts a node. `descriptors`: how many this process may open; `page`: what `/metrics` shows.
+/// Starts a node. `descriptors`: how many this process may open; `page`: what `/metrics` shows; none: telemetry was
+/// not started, and nothing is counted.
 ///
 /// # Errors
 /// What is wrong; nothing is served then.
-pub async fn start(config: NodeConfig, descriptors: u64, page: Page) -> Result<Running, StartError> {
+pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> Result<Running, StartError> {
     let tls = ServerTls::new(&config.tls)?;
     let (report, breaker_changes) = Report::new();
     let report = Arc::new(report);
@@ -107,12 +108,12 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Page) -> Result<R
         .collect();
     let bound = bind_all(&config.listeners, &others)?;
     let addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
-    let pages = match config.metrics {
-        None => None,
-        Some(Metrics { bind }) => {
+    let pages = match (config.metrics, page) {
+        (Some(Metrics { bind }), Some(page)) => {
             let pages = Pages::bind(bind).await;
-            Some(pages.map_err(|source| StartError::Pages { bind, source })?)
+            Some((pages.map_err(|source| StartError::Pages { bind, source })?, page))
         }
+        _ => None,
     };
     let backends = Arc::new(Backends::new(
         OwnListeners::new(addresses.clone()),
@@ -144,7 +145,7 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Page) -> Result<R
             feed.run(host, async move { stop.cancelled().await }),
         ));
     }
-    if let Some(pages) = pages {
+    if let Some((pages, page)) = pages {
         running.tasks.spawn(serve_pages(
             pages,
             page,

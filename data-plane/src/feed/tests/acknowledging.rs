@@ -96,7 +96,9 @@ async fn what_the_disk_does_not_take_is_not_acknowledged() {
     let _node = Node::start(&state, &[plane.address]);
     let (mut stream, _) = plane.accept().await;
     stream.welcome(wire::Welcome::default()).await;
-    stream.until(|message| matches!(message, FromNode::Report(_)).then_some(())).await;
+    stream
+        .until(|message| matches!(message, FromNode::Report(_)).then_some(()))
+        .await;
     // From here on nothing can be written.
     std::fs::remove_dir_all(&state).unwrap();
     let at = stream.snapshot(super::play::example()).await;
