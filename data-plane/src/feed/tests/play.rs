@@ -364,6 +364,7 @@ pub(super) fn about(id: &str) -> About {
         protocol: Protocol::Imap,
         client: "192.0.2.1:4711".parse().unwrap(),
         listener: Arc::new(ListenerName::from("imaps")),
+        trace: None,
     }
 }
 
