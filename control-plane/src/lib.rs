@@ -5,6 +5,7 @@
 //! they say back). `process` puts them together, `server` listens.
 
 pub mod api;
+pub mod backup;
 pub mod change;
 pub mod cutover;
 pub mod database;

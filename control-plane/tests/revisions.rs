@@ -458,6 +458,8 @@ impl Orphan {
         if nix::unistd::geteuid().is_root() {
             command.uid(owner.uid()).gid(owner.gid());
         }
+        // What it starts is ended by the database that takes over, and waited for in `is_zombie`.
+        #[allow(clippy::zombie_processes)]
         let child = command.spawn().unwrap();
         let pid = child.id();
         let deadline = std::time::Instant::now() + Duration::from_secs(30);

@@ -4,32 +4,132 @@ use std::sync::Arc;
 
 use mailswitch_proto::control::v1 as wire;
 use mailswitch_proto::control::v1::{Problem, problem::Kind};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tonic::Streaming;
 
-use super::pages::Pages;
-use super::{Answer, Caller};
+use super::pages::{self, Pages};
+use super::{Answer, Caller, audit, problem};
+use crate::backup::{self, BackupError, Replace};
 use crate::process::ControlPlane;
+use crate::routing::load::{LoadError, load};
+
+/// Of a backup, on its way.
+const PIECE: usize = 64 * 1024;
 
 pub(super) async fn backup(
-    _: Arc<ControlPlane>,
+    plane: Arc<ControlPlane>,
     _: Caller,
     _: wire::BackupRequest,
 ) -> Answer<Pages<wire::Chunk>> {
-    Err(Problem::new(
-        Kind::Precondition,
-        "this control plane makes no backups yet",
-        "use pg_dump",
-    ))
+    Ok(pages::stream(|out| async move {
+        let (written, mut read) = tokio::io::duplex(PIECE);
+        let dumping = backup::dump(plane.writer.pool(), written);
+        let sending = async {
+            loop {
+                let mut data = vec![0; PIECE];
+                let length = read.read(&mut data).await.map_err(BackupError::from)?;
+                data.truncate(length);
+                // The caller has it all, or went away: then the dump finds nobody to write to.
+                if length == 0 || out.send(Ok(wire::Chunk { data })).await.is_err() {
+                    drop(read);
+                    return Ok(());
+                }
+            }
+        };
+        tokio::try_join!(async { dumping.await.map(|_| ()) }, sending)?;
+        Ok(())
+    }))
 }
 
 pub(super) async fn restore(
-    _: Arc<ControlPlane>,
-    _: Caller,
-    _: Streaming<wire::RestoreRequest>,
+    plane: Arc<ControlPlane>,
+    caller: Caller,
+    mut requests: Streaming<wire::RestoreRequest>,
 ) -> Answer<wire::RestoreResponse> {
-    Err(Problem::new(
-        Kind::Precondition,
-        "this control plane restores no backups yet",
-        "use pg_restore",
-    ))
+    let first = requests
+        .message()
+        .await
+        .map_err(|status| problem::cut_off(&status))?
+        .unwrap_or_default();
+    let context = caller.context(first.change)?;
+    let replace = if first.replace {
+        Replace::Whatever
+    } else {
+        Replace::OnlyEmpty
+    };
+    let (written, read) = tokio::io::duplex(PIECE);
+    let restoring = backup::restore(&plane.writer, read, replace);
+    let receiving = receive(requests, first.data, written);
+    let (restored, received) = tokio::join!(restoring, receiving);
+    // What did not arrive whole was refused for it; the caller hears why it did not arrive.
+    let restored = match (restored, received) {
+        (Ok(restored), _) => restored,
+        (Err(BackupError::Damaged(_)), Err(cut_off)) => return Err(cut_off),
+        (Err(error), _) => return Err(error.into()),
+    };
+    let loaded = load(plane.writer.pool(), plane.bounds).await;
+    plane.routing.replace(loaded?).await;
+    let after = format!("revision {}", restored.position.revision);
+    audit::done(&plane, &context, "restore", &restored.fleet.to_string(), &after).await;
+    let mut notes = vec![
+        "The database has gone back in time: nodes that are ahead of it keep what they have, and `mailswitchctl status` \
+         names them."
+            .to_owned(),
+    ];
+    if restored.fleet != plane.fleet {
+        // Its id and the key of its hash are known since the start.
+        plane.stopping.cancel();
+        notes.push("The backup is of another fleet than this control plane was started for: it stops now; start it again.".to_owned());
+    }
+    Ok(wire::RestoreResponse {
+        revision: restored.position.revision.0,
+        notes,
+    })
+}
+
+/// Passes on what arrives, until the caller has sent all of it, or the restore wants no more.
+async fn receive(
+    mut requests: Streaming<wire::RestoreRequest>,
+    first: Vec<u8>,
+    mut to: DuplexStream,
+) -> Answer<()> {
+    let mut data = first;
+    loop {
+        if to.write_all(&data).await.is_err() {
+            return Ok(());
+        }
+        match requests
+            .message()
+            .await
+            .map_err(|status| problem::cut_off(&status))?
+        {
+            Some(request) => data = request.data,
+            None => return Ok(()),
+        }
+    }
+}
+
+impl From<BackupError> for Problem {
+    fn from(error: BackupError) -> Self {
+        let what = error.to_string();
+        match error {
+            BackupError::Store(error) => error.into(),
+            BackupError::NoBackup | BackupError::Damaged(_) => Self::new(
+                Kind::Invalid,
+                what,
+                "nothing was changed; take a file that `mailswitchctl backup` wrote",
+            ),
+            _ => Self::new(Kind::Precondition, what, "nothing was changed"),
+        }
+    }
+}
+
+impl From<LoadError> for Problem {
+    fn from(error: LoadError) -> Self {
+        Self::new(
+            Kind::Unavailable,
+            format!("the backup was restored, and the state in it cannot be loaded: {error}"),
+            "start the control plane again",
+        )
+    }
 }

@@ -142,7 +142,8 @@ impl Driver {
                 Ok(Next::Look) => {}
                 Ok(Next::End) => break,
                 Ok(Next::Wait) => self.wait().await,
-                Err(Error::NotOurs(_)) => {
+                // Refused: its record is gone, with a database that was replaced by a backup.
+                Err(Error::NotOurs(_) | Error::Refused(_)) => {
                     tracing::info!(operation = %self.id, "another process drives this operation now");
                     break;
                 }

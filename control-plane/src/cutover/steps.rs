@@ -235,3 +235,6 @@ const fn hook_of(step: Step) -> &'static str {
         _ => "copy",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,9 @@ const CHUNK: usize = 64 * 1024;
 pub struct RestoreArguments {
     /// A file of `backup`.
     file: PathBuf,
+    /// Lose what is in the database: without this, only an empty one is restored into.
+    #[arg(long)]
+    replace: bool,
     #[command(flatten)]
     change: ChangeArguments,
 }
@@ -43,6 +46,7 @@ impl RestoreArguments {
         let first = RestoreRequest {
             change: Some(self.change.context()),
             data: Vec::new(),
+            replace: self.replace,
         };
         let (sender, chunks) = tokio::sync::mpsc::channel(4);
         // A file that cannot be read to its end must not look like a shorter one: the stream never ends then, and
@@ -53,7 +57,7 @@ impl RestoreArguments {
                 let mut data = vec![0; CHUNK];
                 let read = file.read(&mut data).await?;
                 data.truncate(read);
-                if read == 0 || sender.send(RestoreRequest { change: None, data }).await.is_err() {
+                if read == 0 || sender.send(piece(data)).await.is_err() {
                     return Ok::<_, std::io::Error>(());
                 }
             }
@@ -72,6 +76,13 @@ impl RestoreArguments {
             answer.map_err(|status| connection.refused(&status))?.into_inner();
         context.output.print(&Restored { revision, notes })?;
         Ok(Exit::Done)
+    }
+}
+
+fn piece(data: Vec<u8>) -> RestoreRequest {
+    RestoreRequest {
+        data,
+        ..RestoreRequest::default()
     }
 }
 

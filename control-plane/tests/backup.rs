@@ -1,0 +1,162 @@
+//! A backup is the whole fleet at one instant; a restore is all of it or nothing.
+
+// A test says with a panic what it did not expect.
+#![allow(clippy::unwrap_used)]
+
+mod scene;
+
+use std::time::Duration;
+
+use mailswitch_control_plane::backup::{BackupError, Replace, dump, restore};
+use mailswitch_control_plane::change::log::{Relation, relation};
+use mailswitch_control_plane::cutover::operation::Outcome;
+use mailswitch_control_plane::store::audit::{Proof, audit_list};
+use mailswitch_control_plane::store::snapshot::snapshot_get;
+use scene::{Scene, cutover};
+
+const ALICE: &str = "alice@example.org";
+
+async fn backup_of(scene: &Scene) -> Vec<u8> {
+    let (written, mut read) = tokio::io::duplex(1024);
+    let mut bytes = Vec::new();
+    let (header, _) = tokio::join!(
+        dump(scene.database.pool(), written),
+        tokio::io::AsyncReadExt::read_to_end(&mut read, &mut bytes)
+    );
+    assert_eq!(header.unwrap().revision, scene.position().await.revision.0);
+    bytes
+}
+
+/// Everything that routes, and the last audit row.
+async fn state(scene: &Scene) -> String {
+    let mut snapshot = snapshot_get(scene.database.pool()).await.unwrap();
+    snapshot.mappings.sort();
+    let mut conn = scene.database.pool().acquire().await.unwrap();
+    let audit = audit_list(&mut conn, None, None, 1000).await.unwrap();
+    format!(
+        "{:?} {audit:?}",
+        (
+            snapshot.fleet,
+            snapshot.position,
+            snapshot.mappings,
+            snapshot.holds,
+            snapshot.resources
+        )
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_restored_is_what_was_backed_up_and_who_is_ahead_of_it_is_found_out() {
+    let scene = Scene::new().await;
+    scene.account(&[ALICE, "b\\odd\u{fc}@example.org"]).await;
+    scene
+        .map("carol@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap();
+    let node = scene.node("fra-1").await;
+    let replica = scene.replica();
+    let id = replica
+        .cutovers
+        .begin(
+            &mailswitch_control_plane::change::Context::own("test"),
+            &cutover(ALICE, Duration::from_secs(60)),
+        )
+        .await
+        .unwrap()
+        .output;
+    let hold = replica.held(id).await;
+    replica.crash().await;
+    let before = state(&scene).await;
+    let bytes = backup_of(&scene).await;
+    let ahead = scene
+        .map("dave@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap()
+        .unwrap();
+
+    // Into another, empty database.
+    let other = Scene::bare().await;
+    let restored = restore(&other.writer, bytes.as_slice(), Replace::OnlyEmpty)
+        .await
+        .unwrap();
+    assert_eq!(state(&other).await, before);
+    assert_eq!(other.position().await, restored.position);
+    // A node that has seen what came after the backup is ahead of it.
+    assert_eq!(
+        relation(other.database.pool(), ahead).await.unwrap(),
+        Relation::Diverged
+    );
+    assert_eq!(
+        relation(other.database.pool(), restored.position).await.unwrap(),
+        Relation::OnChain
+    );
+    // Nothing is lost that is not said.
+    let again = restore(&other.writer, bytes.as_slice(), Replace::OnlyEmpty).await;
+    assert!(matches!(again, Err(BackupError::NotEmpty(_))), "{again:?}");
+
+    // It goes on from there: the log, the audit log, and the operation that was open, in new hands.
+    let replica = other.replica();
+    other.acknowledge(node, hold).await;
+    replica.cutovers.wake();
+    let (outcome, _) = replica.outcome(id).await;
+    assert_eq!(outcome, Outcome::Done);
+
+    // And in the place where it was made, although that is further on.
+    let restored = restore(&scene.writer, bytes.as_slice(), Replace::Whatever)
+        .await
+        .unwrap();
+    assert_eq!(state(&scene).await, before);
+    let next = scene
+        .map("erin@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(next.revision, restored.position.revision.next());
+    assert_eq!(
+        relation(scene.database.pool(), ahead).await.unwrap(),
+        Relation::Diverged
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_is_damaged_cut_short_or_of_another_version_changes_nothing() {
+    let scene = Scene::new().await;
+    scene.map(ALICE, Some("new"), Proof::Standing).await.unwrap();
+    let bytes = backup_of(&scene).await;
+    let before = state(&scene).await;
+    let refused = async |bytes: &[u8]| {
+        let result = restore(&scene.writer, bytes, Replace::Whatever).await;
+        result.map(|_| ()).unwrap_err()
+    };
+    for length in [0, 10, 25, 100, bytes.len() / 2, bytes.len() - 1] {
+        let error = refused(&bytes[..length]).await;
+        assert!(
+            matches!(error, BackupError::NoBackup | BackupError::Damaged(_)),
+            "{length}: {error}"
+        );
+    }
+    // One letter of a row: only the checksum knows.
+    let at = bytes
+        .windows(ALICE.len())
+        .position(|window| window == ALICE.as_bytes())
+        .unwrap();
+    let mut flipped = bytes.clone();
+    flipped[at] = b'b';
+    assert!(matches!(refused(&flipped).await, BackupError::Damaged(_)));
+    let schema = bytes
+        .windows(10)
+        .position(|window| window == b"\"schema\":1")
+        .unwrap();
+    let mut newer = bytes.clone();
+    newer[schema + 9] = b'9';
+    let error = refused(&newer).await;
+    assert!(
+        matches!(error, BackupError::OtherVersion { found_schema: 9, .. }),
+        "{error}"
+    );
+    assert_eq!(state(&scene).await, before);
+    scene
+        .map("bob@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap();
+}
