@@ -2,7 +2,6 @@
 
 mod stage;
 
-
 use mailswitch_proto::control::v1 as control;
 use mailswitch_proto::control::v1::problem::Kind;
 use mailswitch_proto::fleet::v1 as fleet;

@@ -71,16 +71,11 @@ pub(super) async fn restore(
     plane.routing.replace(loaded?).await;
     let after = format!("revision {}", restored.position.revision);
     audit::done(&plane, &context, "restore", &restored.fleet.to_string(), &after).await;
-    let mut notes = vec![
+    let notes = vec![
         "The database has gone back in time: nodes that are ahead of it keep what they have, and `mailswitchctl status` \
          names them."
             .to_owned(),
     ];
-    if restored.fleet != plane.fleet {
-        // Its id and the key of its hash are known since the start.
-        plane.stopping.cancel();
-        notes.push("The backup is of another fleet than this control plane was started for: it stops now; start it again.".to_owned());
-    }
     Ok(wire::RestoreResponse {
         revision: restored.position.revision.0,
         notes,
