@@ -17,10 +17,16 @@ pub struct Arguments {
     pub connection: ConnectionArguments,
     /// The form of stdout. There is no YAML output: a YAML reader reads the JSON.
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
-    #[arg(env = "MAILSWITCH_OUTPUT", hide_env_values = true)]
+    #[arg(env = "MAILSWITCH_OUTPUT", hide_env_values = true, help_heading = "Output")]
     pub output: Output,
     /// Send a trace of the command to this collector (OTLP over gRPC); it goes on in control plane and nodes.
-    #[arg(long, global = true, env = "MAILSWITCH_OTLP_ENDPOINT", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "MAILSWITCH_OTLP_ENDPOINT",
+        value_name = "URL",
+        help_heading = "Output"
+    )]
     pub otlp_endpoint: Option<String>,
     /// What to do.
     #[command(subcommand)]

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use mailswitch_config::{DestinationName, NodeName, SiteName};
-use mailswitch_proto::channel::{ConnectError, Credentials, Link};
+use mailswitch_proto::channel::{ConnectError, Credentials, Link, Reload};
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::identifier::Identifier;
 use tonic::Status;
@@ -155,6 +155,14 @@ struct Secured(Credentials);
 impl Connect for Secured {
     fn connect<'a>(&'a self, endpoint: &'a str) -> BoxFuture<'a, Result<Line, ConnectError>> {
         Box::pin(async move {
+            // A renewed certificate is taken by the next connection, without a restart.
+            match self.0.reload() {
+                Ok(Reload::Changed) => tracing::info!("the node's certificate was replaced"),
+                Ok(Reload::Unchanged) => {}
+                Err(error) => {
+                    tracing::error!(%error, "the node's certificate cannot be used; the one before stays")
+                }
+            }
             let link = mailswitch_proto::channel::connect(endpoint, &self.0).await?;
             Ok(Line {
                 channel: link.channel(),
