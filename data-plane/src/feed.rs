@@ -26,6 +26,7 @@ use mailswitch_proto::identifier::Identifier;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::report::FeedState;
 use backoff::Backoff;
 pub(crate) use stream::Node;
 use stream::{Ended, StreamError};
@@ -81,6 +82,7 @@ impl Feed {
     pub async fn run(mut self, host: Arc<dyn Host>, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let mut backoff = Backoff::default();
+        self.node.knowledge.sessions().report().feed(FeedState::Away);
         let mut next = rand::random_range(0..self.endpoints.len().max(1));
         loop {
             let Some(endpoint) = self.endpoints.get(next % self.endpoints.len().max(1)).cloned() else {
@@ -92,6 +94,7 @@ impl Feed {
                 ended = once => ended,
             };
             next = next.wrapping_add(1);
+            self.node.knowledge.sessions().report().feed(FeedState::Away);
             match ended {
                 Ok(Ended::Moved) => tracing::info!(
                     endpoint,

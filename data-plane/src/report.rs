@@ -12,6 +12,7 @@ use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::revision::Revision;
 use mailswitch_telemetry::{NodeInstruments, name};
 use opentelemetry::KeyValue;
+use opentelemetry::metrics::UpDownCounter;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -145,6 +146,20 @@ impl Report {
         self.instruments.revision.record(revision.0, &[]);
     }
 
+    /// Whether the node is connected to a control plane.
+    pub fn feed(&self, feed: FeedState) {
+        let connected = u64::from(feed == FeedState::Connected);
+        self.instruments.connected.record(connected, &[]);
+    }
+
+    /// One more login waits on a hold; dropping what this gives ends its wait.
+    pub fn waits(&self, protocol: Protocol) -> Waits {
+        let attributes = [KeyValue::new(name::PROTOCOL, protocol.as_str())];
+        let counter = self.instruments.hold_waiting.clone();
+        counter.add(1, &attributes);
+        Waits { counter, attributes }
+    }
+
     /// A login waited on a hold this long.
     pub fn waited(&self, time: Duration) {
         self.instruments.hold_wait.record(time.as_secs_f64(), &[]);
@@ -230,6 +245,28 @@ fn leg(destination: &str, protocol: Protocol) -> [KeyValue; 2] {
         KeyValue::new(name::DESTINATION, destination.to_owned()),
         KeyValue::new(name::PROTOCOL, protocol.as_str()),
     ]
+}
+
+/// A login that waits, counted until it is dropped.
+#[derive(Debug)]
+pub struct Waits {
+    counter: UpDownCounter<i64>,
+    attributes: [KeyValue; 1],
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.counter.add(-1, &self.attributes);
+    }
+}
+
+/// Whether there is a feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedState {
+    /// The control plane has welcomed the node.
+    Connected,
+    /// The node goes on with what it has.
+    Away,
 }
 
 /// Whether a breaker's state is news.

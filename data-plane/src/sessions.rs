@@ -39,7 +39,7 @@ pub use registered::{LEG_END_TIMEOUT, Registered, Woken};
 pub(crate) use trace::link_current;
 pub use trace::{Trace, current as current_trace};
 
-use crate::report::Report;
+use crate::report::{Report, Waits};
 use crate::route::{Look, Refusal};
 use crate::table::Table;
 use entry::{Entry, Filed};
@@ -107,6 +107,7 @@ impl Sessions {
         report: Arc<Report>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Stuck>) {
         let (stuck, stuck_legs) = mpsc::unbounded_channel();
+        report.revision(table.position().revision);
         let filing = RwLock::new(table.hash_key());
         let sessions = Self {
             shards: Shards::new(),
@@ -218,7 +219,11 @@ impl Sessions {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Place { sessions: self, key })
+        Some(Place {
+            sessions: self,
+            key,
+            _counted: self.report.waits(entry.about.protocol),
+        })
     }
 
     fn stuck(&self, stuck: Stuck) {
@@ -238,6 +243,7 @@ impl Sessions {
 struct Place<'a> {
     sessions: &'a Sessions,
     key: mailswitch_proto::identifier::Key,
+    _counted: Waits,
 }
 
 impl Drop for Place<'_> {

@@ -12,6 +12,8 @@ mod apply;
 mod holds;
 mod packed;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 
 use super::take::TakeError;
 use super::{Backoff, Host, Identity};
+use crate::report::FeedState;
 use crate::sessions::Stuck;
 use crate::source::Knowledge;
 use crate::source::resources::Resources;
@@ -201,6 +202,7 @@ impl Stream<'_> {
         }
         self.node.directory.welcomed()?;
         self.fleet = Some(theirs);
+        sessions.report().feed(FeedState::Connected);
         if welcome.diverged {
             // D3: the node keeps what it has and serves it; an operator decides.
             tracing::error!(

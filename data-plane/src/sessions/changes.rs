@@ -90,6 +90,7 @@ impl Sessions {
     }
 
     fn follow(&self, effects: Vec<Effect>, at: Position) -> Applied {
+        self.report.revision(at.revision);
         let mut applied = Applied::default();
         for effect in effects {
             match effect {

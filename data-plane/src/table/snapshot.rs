@@ -26,6 +26,9 @@ pub enum InvalidSnapshot {
     /// Its digest is not thirty-two bytes.
     #[error("the snapshot's {0}")]
     Digest(#[from] mailswitch_proto::revision::InvalidDigest),
+    /// A column of keys in it cannot be read: where those accounts are is not known.
+    #[error("a column of keys in the snapshot cannot be read")]
+    Keys,
     /// It ends at another revision than it began for.
     #[error("the snapshot began for revision {begun} and ended for {ended}")]
     Revision {
@@ -58,6 +61,8 @@ impl Builder {
         };
         let mut table = Table::empty(HashKey(hash_key));
         table.fleet = fleet;
+        // Taken back by a change whose keys cannot be read.
+        table.serving = Serving::Yes;
         // A wrong number may cost time, never memory: above this the table grows as it fills.
         table.entries = Packed::with_room_for(usize::try_from(begin.keys.min(20_000_000)).unwrap_or(0));
         Ok(Self {
@@ -91,8 +96,10 @@ impl Builder {
                 ended: revision,
             });
         }
+        if self.table.serving != Serving::Yes {
+            return Err(InvalidSnapshot::Keys);
+        }
         self.table.position = self.at;
-        self.table.serving = Serving::Yes;
         Ok((self.table, self.rejected))
     }
 }
