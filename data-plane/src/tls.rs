@@ -16,7 +16,7 @@ mod tests;
 pub use certificates::CertificateError;
 pub use client::{ClientTls, ClientTlsError, PlatformTrust};
 pub use server::{InvalidServerTls, ServerTls};
-pub use stream::{Encryption, Session, Stream};
+pub use stream::{Encryption, Handshake, Session, Stream};
 
 /// Why a connection was not upgraded.
 #[derive(Debug, thiserror::Error)]

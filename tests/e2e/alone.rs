@@ -336,3 +336,124 @@ fn an_inbound_proxy_header_of_a_trusted_peer_is_believed() -> Result<()> {
     assert!(!none.ok, "{none:?}");
     Ok(())
 }
+
+#[test]
+fn a_node_without_descriptors_sheds_connections_and_serves_again_when_there_are_some() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let legacy = Dovecot::start(
+        &place,
+        &ca,
+        "legacy",
+        Announce::None,
+        Plaintext::Allowed,
+        &[ALICE],
+    )?;
+    let node = start(
+        &place,
+        &ca,
+        &destination("legacy", &legacy, None, "none", "plain"),
+        "",
+    )?;
+    let limit = |descriptors: &str| -> Result<()> {
+        let status = Command::new("prlimit")
+            .args([
+                "--pid",
+                &node.process.pid().to_string(),
+                &format!("--nofile={descriptors}"),
+            ])
+            .status()?;
+        anyhow::ensure!(status.success(), "prlimit: {status}");
+        Ok(())
+    };
+    limit("64:1000")?;
+    let mut open = Vec::new();
+    for _ in 0..200 {
+        open.push(std::net::TcpStream::connect(node.imap)?);
+    }
+    eventually("it says that it pauses", SOON, || {
+        node.process
+            .output()
+            .contains("cannot accept: pausing")
+            .then_some(())
+    })?;
+    drop(open);
+    eventually("it serves again", SOON, || {
+        Login::imap(node.imaps, ALICE)
+            .tls("implicit", ca.pem())
+            .succeed()
+            .ok()
+    })?;
+    Ok(())
+}
+
+#[test]
+fn the_program_ends_with_the_code_that_says_why() -> Result<()> {
+    let place = Place::new()?;
+    let program = program("mailswitch-data-plane")?;
+    let run = |arguments: &[&str]| {
+        Command::new(&program)
+            .args(arguments)
+            .env_remove("PROXY_CONFIG")
+            .output()
+    };
+
+    let usage = run(&[])?;
+    assert_eq!(usage.status.code(), Some(2), "{usage:?}");
+    assert!(
+        String::from_utf8_lossy(&usage.stderr).contains("CONFIG.toml"),
+        "{usage:?}"
+    );
+
+    let wrong = place.path().join("wrong.toml");
+    std::fs::write(
+        &wrong,
+        "[mapping]\nsource = \"paper\"\n[routing]\ndefault_destination = \"nowhere\"\n",
+    )?;
+    for arguments in [vec!["--check", "wrong.toml"], vec!["wrong.toml"]] {
+        let mut arguments = arguments;
+        let path = wrong.display().to_string();
+        if let Some(last) = arguments.last_mut() {
+            *last = &path;
+        }
+        let output = run(&arguments)?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("mapping.source") && said.contains("default_destination"),
+            "all at once: {said}"
+        );
+    }
+
+    // A socket that somebody else has is fatal, and named.
+    let ca = Ca::new(place.path())?;
+    let taken = place.port(place.address(2))?;
+    let _somebody = std::net::TcpListener::bind(taken)?;
+    let directory = place.folder("busy")?;
+    let certificate = ca.issue(&directory, "busy.test", taken.ip())?;
+    std::fs::write(directory.join("moved.tsv"), "")?;
+    let config = format!(
+        "[tls.certificate.a]\ncert = \"{}\"\nkey = \"{}\"\n[routing]\ndefault_destination = \"legacy\"\n\
+         [mapping]\nsource = \"file\"\n[mapping.file]\npath = \"{}\"\n\
+         [destination.legacy]\nhost = \"127.0.0.1\"\nforwarding = \"none\"\nallow_plaintext_auth = true\n\
+         [destination.legacy.protocol]\nimap = {{ port = 9, tls = \"plain\" }}\n\
+         [listener.imaps]\nprotocol = \"imap\"\nbind = [\"{taken}\"]\ntls = \"implicit\"\n",
+        certificate.cert.display(),
+        certificate.key.display(),
+        directory.join("moved.tsv").display(),
+    );
+    let file = directory.join("node.toml");
+    std::fs::write(&file, config)?;
+    let file = file.display().to_string();
+    let check = run(&["--check", &file])?;
+    assert_eq!(check.status.code(), Some(0), "{check:?}");
+    let busy = run(&[&file])?;
+    let said = String::from_utf8_lossy(&busy.stderr).into_owned();
+    assert_eq!(busy.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("listener.imaps") && said.contains(&taken.to_string()),
+        "{said}"
+    );
+    assert!(said.contains("in use"), "the system's reason: {said}");
+    Ok(())
+}

@@ -31,6 +31,8 @@ pub enum Farewell {
     Timeout,
     /// This node is stopping.
     Shutdown,
+    /// The client has more connections than one may have, or too many have not signed in.
+    Busy,
 }
 
 /// What is said before the connection is closed. Not in the middle of a line that is being written.

@@ -40,6 +40,8 @@ pub struct Entry {
     pub max_connections: usize,
     /// Of the node.
     pub limits: Arc<Limits>,
+    /// What is said to a client above the limits on clients; nothing where it waits for TLS.
+    pub busy: &'static [u8],
     /// Where connections are counted.
     pub report: Arc<Report>,
     /// The listener's name.
@@ -101,11 +103,20 @@ fn admit(tcp: TcpStream, client: std::net::SocketAddr, entry: &Entry) -> Result<
     let ends = ClientEnds::new(client, local);
     // Greeting, replies and records are small and answered one by one: without this each waits 40 ms.
     tcp.set_nodelay(true).map_err(|_| Refused::Gone)?;
-    let permit = entry
+    let taken = entry
         .limits
-        .take(&entry.connections, entry.max_connections, ends.client.ip())
-        .map_err(Refused::Full)?;
-    Ok(Accepted { tcp, ends, permit })
+        .take(&entry.connections, entry.max_connections, ends.client.ip());
+    match taken {
+        Ok(permit) => Ok(Accepted { tcp, ends, permit }),
+        Err(limit) => {
+            // A full listener says nothing (configuration §3.3); whoever is one too many hears so. What a fresh
+            // socket does not take at once is not said.
+            if limit != Occupied::Listener {
+                let _ = tcp.try_write(entry.busy);
+            }
+            Err(Refused::Full(limit))
+        }
+    }
 }
 
 fn wants_resources(error: &io::Error) -> bool {

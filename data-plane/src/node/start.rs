@@ -7,8 +7,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use mailswitch_config::table::metrics::Metrics;
 use mailswitch_config::table::server::Server;
-use mailswitch_config::{NodeConfig, Protocol, Source};
-use mailswitch_dialogue::Protocol as Dialogue;
+use mailswitch_config::{NodeConfig, Protocol, Source, TlsMode};
+use mailswitch_dialogue::{Farewell, Protocol as Dialogue, farewell};
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_telemetry::{Health, Page, Pages, Redactor};
 use parking_lot::Mutex;
@@ -244,6 +244,10 @@ fn serve(
                 turned_away: std::sync::atomic::AtomicUsize::new(0),
                 max_connections: front.listener.max_connections,
                 limits: Arc::clone(&limits),
+                busy: match front.listener.tls {
+                    TlsMode::Implicit => b"",
+                    TlsMode::StartTls | TlsMode::Plain => farewell(front.protocol, Farewell::Busy),
+                },
                 report: Arc::clone(node.knowledge.sessions().report()),
                 name: front.name.to_string(),
             }),

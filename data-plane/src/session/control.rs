@@ -77,9 +77,10 @@ impl Control {
         self.moved_at.store(millis(now), Ordering::Relaxed);
     }
 
-    /// The bridge begins.
+    /// The bridge begins. What was told to a login in progress was not meant for a session: it has its grace.
     pub fn bridged(&self, now: Instant) {
         self.moved(now);
+        self.told.store(Told::Nothing as u8, Ordering::Release);
         self.phase.store(1, Ordering::Relaxed);
     }
 
@@ -223,6 +224,18 @@ mod tests {
         let closed = connections.closed();
         drop(bridged);
         closed.await;
+    }
+
+    #[test]
+    fn a_login_that_ends_well_during_a_stop_has_the_grace_of_a_session() {
+        let connections = Arc::new(Connections::default());
+        let login = connections.open();
+        connections.stop(Phase::BeforeLogin);
+        login.control().bridged(Instant::now());
+        let cx = &Context::from_waker(std::task::Waker::noop());
+        assert_eq!(login.control().told(cx), Told::Nothing);
+        connections.stop(Phase::Bridged);
+        assert_eq!(login.control().told(cx), Told::Stop);
     }
 
     #[test]

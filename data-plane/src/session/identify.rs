@@ -2,8 +2,9 @@
 //! share. A login that is no identifier gets the temporary failure: it may be a password in the wrong field, and
 //! must not look like a wrong one.
 
+use mailswitch_dialogue::sasl::Frame;
 use mailswitch_dialogue::{ClientCommand, Credential, Helo, Hops, Login, Method, Routing};
-use mailswitch_proto::identifier::Identifier;
+use mailswitch_proto::identifier::{Identifier, Rules};
 use mailswitch_telemetry::name;
 
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -34,8 +35,9 @@ pub(super) async fn identify(leg: Leg, login: Box<Login>, front: &Front) -> Opti
     } = *login;
     let acting_for = match routing {
         Routing::Login(login) => {
-            match Identifier::from_login(&login, &front.node.knowledge.identifier_rules()) {
-                Ok(identifier) => ActingFor::one(identifier, []),
+            let rules = front.node.knowledge.identifier_rules();
+            match Identifier::from_login(&login, &rules) {
+                Ok(identifier) => ActingFor::one(identifier, authorized_as(&credential, &rules)),
                 Err(error) => {
                     // The value itself is not for any log.
                     tracing::warn!(%error, "login refused: it is no identifier");
@@ -63,6 +65,20 @@ pub(super) async fn identify(leg: Leg, login: Box<Login>, front: &Front) -> Opti
         hops,
     };
     Some((leg, identified))
+}
+
+/// The authorization identity of PLAIN, where it is another one: it never routes (behaviour §2), but the backend may
+/// open its mailbox, so a hold of that account has to find this session (promise A2).
+fn authorized_as(credential: &Credential, rules: &Rules) -> Option<Identifier> {
+    if credential.frame() != Frame::Plain {
+        return None;
+    }
+    let authzid = credential.expose().split(|byte| *byte == 0).next()?;
+    let authzid = std::str::from_utf8(authzid)
+        .ok()
+        .filter(|authzid| !authzid.is_empty())?;
+    // One that is no identifier names no account that could be held.
+    Identifier::from_login(authzid, rules).ok()
 }
 
 fn mechanism(method: Method) -> &'static str {

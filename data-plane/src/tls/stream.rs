@@ -26,6 +26,17 @@ pub struct Session {
     pub version: &'static str,
     /// IANA's name of the suite, as in "TLS_AES_128_GCM_SHA256".
     pub cipher: String,
+    /// Whether an earlier session was taken up again.
+    pub handshake: Handshake,
+}
+
+/// What a handshake cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// Certificates and signatures.
+    Full,
+    /// A ticket.
+    Resumed,
 }
 
 /// One connection. The TLS states live behind a pointer: they are a thousand times larger than a socket, and a
@@ -86,6 +97,10 @@ impl Stream {
                 _ => "1.2",
             },
             cipher: format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1),
+            handshake: match connection.handshake_kind() {
+                Some(rustls::HandshakeKind::Resumed) => Handshake::Resumed,
+                _ => Handshake::Full,
+            },
         })
     }
 

@@ -216,6 +216,24 @@ async fn bytes_pass_and_an_end_without_close_notify_is_an_end() {
 }
 
 #[tokio::test]
+async fn the_second_connection_takes_the_first_ones_session_up() {
+    let files = Files::new();
+    let (certificate, print) = files.certificate("a", &["a.test"]);
+    let (client, server) = (
+        client("a.test", Verification::Pinned(print.into())),
+        server(&[certificate]),
+    );
+    for expected in [Handshake::Full, Handshake::Resumed] {
+        let (mut ours, mut theirs) = handshake(&client, &server).await.expect("a handshake");
+        // The ticket comes with the first bytes.
+        theirs.write_all(b"* OK").await.expect("written");
+        theirs.flush().await.expect("flushed");
+        ours.read_exact(&mut [0; 4]).await.expect("bytes");
+        assert_eq!(ours.session().expect("it is encrypted").handshake, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_connection_is_upgraded_once() {
     let files = Files::new();
     let (certificate, print) = files.certificate("a", &["a.test"]);

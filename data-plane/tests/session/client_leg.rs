@@ -91,3 +91,21 @@ async fn a_login_that_is_no_identifier_is_a_temporary_failure_and_no_wrong_passw
     client.expect_end().await;
     assert!(backend.nobody_comes(Duration::from_millis(200)).await);
 }
+
+#[tokio::test]
+async fn a_client_with_too_many_connections_is_told_so() {
+    let backend = Backend::new().await;
+    let differences = Differences {
+        // Room for so many sessions that one client may have sixteen connections.
+        descriptors: 128,
+        ..Differences::default()
+    };
+    let node = node(backend.address, differences).await;
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        clients.push(Talk::client(&node).await);
+    }
+    let mut one_more = Talk::new(TcpStream::connect(node.address).await.expect("a connection"));
+    one_more.expect("* BYE Too many connections").await;
+    one_more.expect_end().await;
+}

@@ -24,6 +24,8 @@ pub(crate) struct Differences<'a> {
     pub(crate) destination: &'a str,
     /// The leg's TLS; empty: plain.
     pub(crate) leg: &'a str,
+    /// How many descriptors the node believes it has; 0: enough.
+    pub(crate) descriptors: u64,
 }
 
 pub(crate) struct Node {
@@ -42,7 +44,9 @@ pub(crate) async fn node(backend: SocketAddr, differences: Differences<'_>) -> N
         listener,
         destination,
         leg,
+        descriptors,
     } = differences;
+    let descriptors = if descriptors == 0 { 4096 } else { descriptors };
     let leg = if leg.is_empty() { "plain" } else { leg };
     let mode = if listener.contains("tls =") {
         ""
@@ -89,7 +93,7 @@ protocol = "imap"
     std::fs::write(&path, toml).expect("written");
     let checked =
         NodeConfig::load(&path, &Environment::default()).unwrap_or_else(|findings| panic!("{findings}"));
-    let running = start(checked.config, 4096, None).await.expect("a node");
+    let running = start(checked.config, descriptors, None).await.expect("a node");
     let address = running.addresses()[0];
     Node {
         running: Some(running),

@@ -54,6 +54,7 @@ pub(crate) const fn farewell(why: Farewell) -> &'static [u8] {
     match why {
         Farewell::Timeout => b"* BYE Autologout; nobody logged in for too long.\r\n",
         Farewell::Shutdown => b"* BYE The server is going away, connect again.\r\n",
+        Farewell::Busy => b"* BYE Too many connections, connect again later.\r\n",
     }
 }
 

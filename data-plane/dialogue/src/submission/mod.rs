@@ -33,6 +33,7 @@ pub(crate) const fn farewell(why: Farewell) -> &'static [u8] {
     match why {
         Farewell::Timeout => b"421 4.4.2 Nobody authenticated for too long, closing connection\r\n",
         Farewell::Shutdown => b"421 4.3.2 The server is going away, connect again\r\n",
+        Farewell::Busy => b"421 4.7.0 Too many connections, connect again later\r\n",
     }
 }
 
