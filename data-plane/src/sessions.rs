@@ -226,9 +226,26 @@ impl Sessions {
         })
     }
 
-    fn stuck(&self, stuck: Stuck) {
-        // The receiver is gone only when the process ends.
-        let _ = self.stuck.send(stuck);
+    fn stuck(&self, entry: &Entry) {
+        if let Some(stuck) = self.stuck_for(entry) {
+            // The receiver is gone only when the process ends, or in a node that runs alone.
+            let _ = self.stuck.send(stuck);
+        }
+    }
+
+    /// What is to be said of a leg that does not end: only to holds of operations.
+    fn stuck_for(&self, entry: &Entry) -> Option<Stuck> {
+        let mut stuck = entry.stuck_for()?;
+        let table = self.table.read();
+        stuck.holds.retain(|hold| table.is_hold_of_an_operation(*hold));
+        (!stuck.holds.is_empty()).then_some(stuck)
+    }
+
+    /// Somebody waits for the proof that a leg is over: a reset would prove nothing to an operation. What this node
+    /// holds for reasons of its own is content with one.
+    fn wait_for_a_leg(&self, holds: &[HoldId]) -> bool {
+        let table = self.table.read();
+        holds.iter().any(|hold| table.is_hold_of_an_operation(*hold))
     }
 
     fn remove(&self, entry: &Entry) {

@@ -4,6 +4,8 @@
 pub mod file;
 pub mod fleet;
 pub(crate) mod resources;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -203,6 +203,16 @@ impl Entry {
         }
     }
 
+    /// The holds that wait for it are others than `seen`, or its leg is to be reset.
+    pub(crate) fn poll_owes_other_than(&self, cx: &Context<'_>, seen: &[HoldId]) -> Poll<()> {
+        let mut inner = self.inner.lock();
+        if inner.forced == Order::Reset || !inner.owes.iter().map(|hold| hold.id).eq(seen.iter().copied()) {
+            return Poll::Ready(());
+        }
+        inner.wake_later(cx);
+        Poll::Pending
+    }
+
     pub(crate) fn order(&self) -> Order {
         self.inner.lock().order()
     }

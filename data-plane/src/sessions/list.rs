@@ -84,7 +84,7 @@ impl Sessions {
         self.shards
             .all()
             .iter()
-            .filter_map(|entry| entry.stuck_for())
+            .filter_map(|entry| self.stuck_for(entry))
             .collect()
     }
 

@@ -14,7 +14,7 @@ use super::Sessions;
 use super::about::{About, ActingFor};
 use super::entry::{Abandoned, Entry, Phase};
 use super::leg::{End, LegIsOver};
-use super::order::{DrainCause, Order};
+use super::order::Order;
 use crate::route::Look;
 
 /// How long a backend may take to close after our half-close (Q2).
@@ -112,23 +112,17 @@ impl Registered {
         if timeout_at(deadline, ends.as_mut()).await.is_ok() {
             return LegIsOver::by(End::BackendClosed);
         }
-        let mut order = self.order();
+        self.entry.is_stuck();
         loop {
-            self.report_stuck();
-            let held = matches!(
-                order,
-                Order::Drain {
-                    cause: DrainCause::Hold(_),
-                    ..
-                }
-            ) || !self.entry.owed_holds().is_empty();
-            if order == Order::Reset || !held {
+            let waiting = self.entry.owed_holds();
+            if self.order() == Order::Reset || !self.sessions.wait_for_a_leg(&waiting) {
                 return LegIsOver::by(End::Reset);
             }
+            self.report_stuck();
             tokio::select! {
                 biased;
                 () = ends.as_mut() => return LegIsOver::by(End::BackendClosed),
-                changed = self.order_other_than(order) => order = changed,
+                () = poll_fn(|cx| self.entry.poll_owes_other_than(cx, &waiting)) => {}
             }
         }
     }
@@ -172,9 +166,7 @@ impl Registered {
 
     pub(crate) fn report_stuck(&self) {
         self.entry.is_stuck();
-        if let Some(stuck) = self.entry.stuck_for() {
-            self.sessions.stuck(stuck);
-        }
+        self.sessions.stuck(&self.entry);
     }
 
     fn leave(&mut self) {
@@ -191,6 +183,8 @@ impl Drop for Registered {
         }
         match self.entry.abandoned() {
             Abandoned::WithoutLeg => self.leave(),
+            // The process ends: its legs are reset, and nobody is told anything any more.
+            Abandoned::WithLeg if self.sessions.is_draining() => {}
             Abandoned::WithLeg => {
                 tracing::error!(session = %self.entry.about.id, "a session's task went away without ending its backend leg: its account cannot be moved until the session is kicked");
                 self.report_stuck();

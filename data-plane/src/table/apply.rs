@@ -1,6 +1,7 @@
 //! Applying a committed change (promise N7, F2). Wire to table happens here, once; what cannot be understood bars its
 //! keys and is reported, and never changes where they go.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use mailswitch_config::{DestinationName, Resource, ResourceKey};
@@ -189,13 +190,8 @@ impl Table {
     fn lift(&mut self, hold: HoldId, to: Option<(DestinationName, &[Key])>, effects: &mut Vec<Effect>) {
         let mut keys = self.bars.lift(hold);
         let to = to.map(|(to, named)| {
-            keys.extend(
-                named
-                    .iter()
-                    .filter(|key| !keys.contains(key))
-                    .copied()
-                    .collect::<Vec<_>>(),
-            );
+            let there: HashSet<Key> = keys.iter().copied().collect();
+            keys.extend(named.iter().filter(|key| !there.contains(*key)));
             to
         });
         effects.push(Effect::Ended { hold, keys, to });

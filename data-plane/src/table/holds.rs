@@ -1,7 +1,7 @@
 //! What bars accounts: holds of operations (Q1), armings that this node has no lease for (L4), and changes of a kind
 //! that it does not know (N7). All three mean the same for a login: it waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use mailswitch_proto::fleet::v1 as wire;
@@ -70,12 +70,10 @@ impl Bars {
         }
         match self.records.get_mut(&id) {
             Some(known) => {
-                let more: Vec<Key> = record
+                let there: HashSet<Key> = known.keys.iter().copied().collect();
+                known
                     .keys
-                    .into_iter()
-                    .filter(|key| !known.keys.contains(key))
-                    .collect();
-                known.keys.extend(more);
+                    .extend(record.keys.into_iter().filter(|key| !there.contains(key)));
                 known.applied = record.applied;
             }
             None => {
@@ -105,7 +103,8 @@ impl Bars {
         let Some(record) = self.records.get_mut(&id) else {
             return;
         };
-        record.keys.retain(|key| !keys.contains(key));
+        let gone: HashSet<Key> = keys.iter().copied().collect();
+        record.keys.retain(|key| !gone.contains(key));
         if record.keys.is_empty() {
             self.records.remove(&id);
         }

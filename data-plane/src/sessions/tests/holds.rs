@@ -9,7 +9,7 @@ use mailswitch_proto::identifier::HashKey;
 use super::world::{HASH, Path, Truth, World, about, change, flipped, held, mapped, released, turns, who};
 use crate::route::Look;
 use crate::session::admit::{Outcome, admit};
-use crate::sessions::{ActingFor, DrainCause, End, Order, Phase, WaitPolicy};
+use crate::sessions::{ActingFor, DrainCause, End, Order, Phase, WaitPolicy, Which};
 use crate::table::{Serving, Table};
 
 /// Each account with its two login forms.
@@ -217,9 +217,9 @@ async fn a_task_that_goes_away_with_a_leg_blocks_its_hold_until_an_operator_kick
     let hold = HoldId::random();
     world.change(&["ann"], held(hold));
     assert!(!world.is_quiet(hold), "nobody saw the end of that leg");
-    let listing = world.sessions.list(&super::super::Which::default(), 10);
+    let listing = world.sessions.list(&Which::default(), 10);
     assert_eq!((listing.total, listing.sessions[0].phase), (1, Phase::Lost));
-    assert_eq!(world.sessions.kick(&super::super::Which::default()), 1);
+    assert_eq!(world.sessions.kick(&Which::default()), 1);
     assert!(world.is_quiet(hold));
 }
 
@@ -271,6 +271,31 @@ async fn a_stuck_leg_is_reset_once_no_hold_waits_for_it() {
         .unwrap();
     assert!(!ending.is_finished());
     world.change(&["ann"], released(hold, "old"));
+    assert_eq!(ending.await.unwrap(), End::Reset);
+}
+
+#[tokio::test]
+async fn a_kicked_session_whose_leg_is_stuck_is_reset_once_its_hold_ended() {
+    let world = World::new(WaitPolicy::default());
+    world.change(&["ann"], mapped("old"));
+    let session = world.register("ann");
+    assert!(matches!(session.look(), Look::Route(_)));
+    session.enters(Phase::Bridged, Some(&"old".into()));
+    let (first, second) = (HoldId::random(), HoldId::random());
+    world.change(&["ann"], held(first));
+    world.sessions.kick(&Which::default());
+    let ending = tokio::spawn(async move { session.until_leg_is_over(std::future::pending()).await.how() });
+    std::future::poll_fn(|cx| world.stuck.lock().poll_recv(cx))
+        .await
+        .unwrap();
+    // The next hold finds the leg, too, and hears of it.
+    world.change(&["ann"], held(second));
+    let stuck = std::future::poll_fn(|cx| world.stuck.lock().poll_recv(cx))
+        .await
+        .unwrap();
+    assert_eq!(stuck.holds, [first, second]);
+    world.change(&["ann"], released(first, "old"));
+    world.change(&["ann"], released(second, "old"));
     assert_eq!(ending.await.unwrap(), End::Reset);
 }
 
