@@ -179,7 +179,7 @@ impl Writer {
         doubtful: &mut Vec<(Uuid, C::Output, Vec<String>)>,
         others: Option<&Mutex<()>>,
     ) -> Result<Committed<C::Output>, Attempt> {
-        let mut txn = OpenTransaction::begin(&self.pool).await?;
+        let mut txn = OpenTransaction::begin(&self.pool, change.size()).await?;
         let known = fleet::position_get(txn.conn()).await?;
         self.check(&mut txn, known).await?;
         if let Some(committed) = settled(&mut txn, doubtful).await? {
@@ -535,12 +535,22 @@ enum State {
 }
 
 impl OpenTransaction {
-    async fn begin(pool: &PgPool) -> Result<Self, sqlx::Error> {
+    async fn begin(pool: &PgPool, size: Size) -> Result<Self, sqlx::Error> {
         let mut txn = Self {
             conn: pool.acquire().await?,
             state: State::Open,
         };
-        sqlx::raw_sql("BEGIN").execute(&mut *txn.conn).await?;
+        sqlx::raw_sql(match size {
+            Size::Short => "BEGIN",
+            // A million rows are read, compared and written: seconds between statements, and minutes in one. Nobody waits
+            // for it meanwhile but whoever wants the same rows.
+            Size::Bulk => {
+                "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL statement_timeout = '10min';
+                 SET LOCAL lock_timeout = '10s'"
+            }
+        })
+        .execute(&mut *txn.conn)
+        .await?;
         Ok(txn)
     }
 

@@ -14,6 +14,9 @@ use crate::store::audit::Proof;
 /// A hold that lasts longer is no cutover: every login of the account would have given up.
 const MAX_HOLD: std::time::Duration = std::time::Duration::from_secs(3600);
 
+/// How long a leg may take to close (3 s, promise Q2), and the way of the word that it did.
+const CLOSING: std::time::Duration = std::time::Duration::from_secs(4);
+
 /// The change that records an operation.
 pub struct Begin {
     ask: Ask,
@@ -193,11 +196,13 @@ impl Begin {
     fn record(&self, rules: &Rules, planned: Planned) -> Result<Operation, Refusal> {
         let set = &rules.config.cutover;
         let max_hold = planned.times.max_hold.unwrap_or(set.max_hold);
+        // What does not become quiet is ended early enough for its leg to close before the hold is over.
+        let latest = max_hold.saturating_sub(CLOSING).max(max_hold / 2);
         let drain_timeout = planned
             .times
             .drain_timeout
             .unwrap_or(set.drain_timeout)
-            .min(max_hold);
+            .min(latest);
         if max_hold.is_zero() || max_hold > MAX_HOLD {
             return Err(Refusal::invalid(
                 format!("max_hold is {max_hold:?}"),

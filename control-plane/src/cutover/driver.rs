@@ -64,6 +64,13 @@ async fn take_over(cutovers: &Cutovers, silent_seconds: u32) -> Result<(), Error
         );
         drive(cutovers, operation.id, operation.fence).await?;
     }
+    // Ours already, and without a driver: whoever asked for it hung up between the record and the driver's start.
+    let mut conn = cutovers.inner.writer.pool().acquire().await?;
+    let own = store::operation::operation_open_of_list(&mut conn, cutovers.inner.instance).await?;
+    drop(conn);
+    for operation in own {
+        drive(cutovers, operation.id, operation.fence).await?;
+    }
     Ok(())
 }
 

@@ -318,6 +318,23 @@ pub async fn operation_abort_ask(conn: &mut PgConnection, id: OperationId, by: &
     Ok(done.rows_affected() == 1)
 }
 
+/// The open operations that a process drives, or should.
+///
+/// # Errors
+/// The database's, or a row that cannot be read.
+pub async fn operation_open_of_list(
+    conn: &mut PgConnection,
+    holder: InstanceId,
+) -> Result<Vec<Operation>, Error> {
+    sqlx::query_as::<_, Row>("SELECT * FROM operations WHERE ended_at IS NULL AND holder = $1")
+        .bind(holder.uuid())
+        .fetch_all(conn)
+        .await?
+        .into_iter()
+        .map(Operation::try_from)
+        .collect()
+}
+
 /// Takes over every open operation that another process drives and whose replica has not been heard of for
 /// `silent_seconds` (a process that crashed is silent; 0: whatever it says). Returns them, under the new fence.
 ///
