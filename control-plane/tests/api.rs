@@ -1,5 +1,8 @@
 //! What operators can do: over real mTLS, on a real PostgreSQL, with nodes that answer.
 
+// A test says with a panic what it did not expect.
+#![allow(clippy::unwrap_used)]
+
 mod stage;
 
 use mailswitch_proto::control::v1 as control;
