@@ -195,6 +195,9 @@ fn node_list_says_what_is_wrong_with_each() {
     let mut more = node("sin-1", "sin", true, 40);
     (more.diverged, more.draining) = (true, true);
     nodes.push(more);
+    let mut ahead = node("syd-1", "syd", true, 50);
+    ahead.diverged = true;
+    nodes.push(ahead);
     let nodes = nodes.into_iter().map(|node| NodeView::of(node, 42)).collect();
     golden!("node-list", both(&Nodes { nodes }));
 }

@@ -168,20 +168,23 @@ impl NodeView {
     }
 
     pub(crate) fn state_words(&self) -> String {
-        let mut words = Vec::new();
-        if self.connected && self.in_sync {
-            words.push("in sync".to_owned());
-        } else if self.connected {
-            words.push(format!("{} behind", self.behind));
-        } else {
-            words.push(format!("not connected, seen {} ago", span(self.seen_millis_ago)));
-        }
-        if self.diverged {
-            words.push("diverged".to_owned());
-        }
-        if self.draining {
-            words.push("draining".to_owned());
-        }
+        let sync = match (self.connected, self.in_sync) {
+            (false, _) => format!("not connected, seen {} ago", span(self.seen_millis_ago)),
+            (true, true) => "in sync".to_owned(),
+            (true, false) if self.behind > 0 => format!("{} behind", self.behind),
+            // It is ahead of the database, or elsewhere: not a number of revisions.
+            (true, false) => String::new(),
+        };
+        let marks = [(self.diverged, "diverged"), (self.draining, "draining")];
+        let marks = marks
+            .into_iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, word)| word.to_owned());
+        let words: Vec<_> = Some(sync)
+            .into_iter()
+            .filter(|sync| !sync.is_empty())
+            .chain(marks)
+            .collect();
         words.join(", ")
     }
 }
