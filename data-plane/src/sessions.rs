@@ -210,7 +210,7 @@ impl Sessions {
     fn place_to_wait(&self, entry: &Entry) -> Option<Place<'_>> {
         let policy = self.policy();
         // The identifier that routes it stands for the account. Nobody waits without one: nothing holds it.
-        let key = *entry.filed().keys.first()?;
+        let key = entry.first_key()?;
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= policy.per_node {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return None;

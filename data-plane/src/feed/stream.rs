@@ -116,6 +116,7 @@ pub(super) async fn run(
     let mut client = FleetClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
     let mut incoming = client.feed(ReceiverStream::new(messages)).await?.into_inner();
     let mut durable = node.writer.durable();
+    let mut writing = true;
     let knowledge = node.knowledge.clone();
     let mut report = tokio::time::interval(REPORT_EVERY);
     report.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -141,7 +142,14 @@ pub(super) async fn run(
                 }
                 None => return Ok(Ended::ByControlPlane),
             },
-            _ = durable.changed() => stream.acknowledge().await,
+            changed = durable.changed(), if writing => match changed {
+                Ok(()) => stream.acknowledge().await,
+                // Its thread is gone: nothing new is acknowledged any more.
+                Err(_) => {
+                    tracing::error!("the state file is no longer written: holds are not acknowledged until a restart");
+                    writing = false;
+                }
+            },
             () = knowledge.sessions().quiesced_changed() => stream.acknowledge().await,
             Some(stuck) = stream.node.stuck.recv() => stream.say_stuck(&stuck).await,
             Some(breaker) = stream.node.breaker_changes.recv() => stream.say_breaker(breaker).await,

@@ -148,10 +148,8 @@ impl Sessions {
             if let (Some(to), Some(on)) = (to, entry.destination())
                 && *to != on
                 && entry
-                    .filed()
-                    .keys
-                    .first()
-                    .is_some_and(|routed_by| keys.contains(routed_by))
+                    .first_key()
+                    .is_some_and(|routed_by| keys.contains(&routed_by))
             {
                 entry.force(Order::Kick);
             }

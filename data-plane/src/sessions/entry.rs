@@ -118,6 +118,11 @@ impl Entry {
         self.inner.lock().filed.clone()
     }
 
+    /// The key of the identifier that routes it.
+    pub(crate) fn first_key(&self) -> Option<Key> {
+        self.inner.lock().filed.keys.first().copied()
+    }
+
     pub(crate) fn file_anew(&self, filed: Filed) {
         self.inner.lock().filed = filed;
     }

@@ -144,7 +144,7 @@ fn listed(entry: &Entry) -> Listed {
     Listed {
         about: entry.about.clone(),
         acting_for: entry.acting_for.clone(),
-        key: entry.filed().keys.first().copied(),
+        key: entry.first_key(),
         phase: entry.phase(),
         destination: entry.destination(),
         age: entry.since.elapsed(),

@@ -83,7 +83,7 @@ impl Shards {
                 all.extend(
                     entries
                         .iter()
-                        .filter(|entry| entry.filed().keys.first() == Some(key))
+                        .filter(|entry| entry.first_key() == Some(*key))
                         .cloned(),
                 );
             }

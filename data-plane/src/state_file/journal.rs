@@ -36,17 +36,19 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Goes on behind what was recovered. What a crash tore is cut off, so that it can never be read as something.
+    /// Goes on behind what was recovered. What a crash tore is cut off, so that it can never be read as something; what
+    /// was not acknowledged yet may be from now on, so the header covers it.
     pub(super) fn resume(file: File, tail: Tail) -> io::Result<Self> {
         file.set_len(tail.end)?;
-        file.sync_data()?;
-        Ok(Self {
+        let mut journal = Self {
             file,
             header: tail.header,
             end: tail.end,
             check: tail.check,
             snapshot_end: tail.snapshot_end,
-        })
+        };
+        journal.sync()?;
+        Ok(journal)
     }
 
     /// Writes a new file from a snapshot, and puts it in the place of the old one: synced, renamed, and the directory

@@ -242,6 +242,10 @@ fn a_corrupt_file_is_set_aside_and_a_torn_one_goes_on() {
         example.after[2].0
     );
 
+    // What is served and acknowledged from now on may not be lost unnoticed later.
+    let (_, tail, _) = read(&File::open(&path).unwrap()).unwrap();
+    assert_eq!(tail.header.acknowledged as usize, example.after[2].0);
+
     let mut bytes = example.bytes.clone();
     bytes[200] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
