@@ -343,10 +343,10 @@ async fn while_the_database_is_away_the_feed_stays_up_and_status_says_so() {
     stage.map("alice", "new").await;
     let mut node = stage.node("fra-1").await;
     node.follow_to(node.welcome.registered_revision).await;
-    let postmaster = postmaster(&stage);
+    let postmaster = stage.postmaster();
     // Stopped first: a supervisor cannot bring back what it believes to be running.
     nix::sys::signal::kill(postmaster, nix::sys::signal::Signal::SIGSTOP).unwrap();
-    let backends = stop_children(postmaster);
+    let backends = stage::stop_children(postmaster);
     let status = stage.status().await;
     let database = status.database.unwrap();
     assert!(!database.reachable);
@@ -376,23 +376,6 @@ async fn while_the_database_is_away_the_feed_stays_up_and_status_says_so() {
     let committed = stage.map("bob", "new").await;
     node.follow_to(committed.revision).await;
     assert_eq!(node.snapshots, 1, "the same stream went on");
-}
-
-fn postmaster(stage: &Stage) -> nix::unistd::Pid {
-    let file = stage.state_dir().join("postgresql/postmaster.pid");
-    let text = std::fs::read_to_string(file).unwrap();
-    nix::unistd::Pid::from_raw(text.lines().next().unwrap().trim().parse().unwrap())
-}
-
-/// The backends of a postmaster, stopped.
-fn stop_children(parent: nix::unistd::Pid) -> Vec<nix::unistd::Pid> {
-    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-    let pids = children
-        .split_whitespace()
-        .map(|pid| nix::unistd::Pid::from_raw(pid.parse().unwrap()));
-    let stop =
-        |pid: &nix::unistd::Pid| nix::sys::signal::kill(*pid, nix::sys::signal::Signal::SIGSTOP).is_ok();
-    pids.filter(stop).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,8 @@ use mailswitch_control_plane::server::{self, Running};
 use mailswitch_proto::channel::{Link, connect};
 use mailswitch_proto::control::v1::control_client::ControlClient;
 use mailswitch_proto::control::v1::{self as control, Problem};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -109,6 +111,12 @@ impl Stage {
 
     pub fn state_dir(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The private PostgreSQL's first process.
+    pub fn postmaster(&self) -> Pid {
+        let text = std::fs::read_to_string(self.state_dir().join("postgresql/postmaster.pid")).unwrap();
+        Pid::from_raw(text.lines().next().unwrap().trim().parse().unwrap())
     }
 
     pub fn endpoint(&self) -> String {
@@ -228,4 +236,13 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         tokio::time::timeout(SOON, waiting).await.is_ok(),
         "not so: {what}"
     );
+}
+
+/// The backends of a postmaster, stopped.
+pub fn stop_children(parent: Pid) -> Vec<Pid> {
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+    let pids = children
+        .split_whitespace()
+        .map(|pid| Pid::from_raw(pid.parse().unwrap()));
+    pids.filter(|pid| kill(*pid, Signal::SIGSTOP).is_ok()).collect()
 }
