@@ -23,6 +23,9 @@ use crate::store;
 /// How often a replica says that it is alive, and looks who is registered.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// Reading back what was committed takes a millisecond or two.
+const READ_WRITES_WITHIN: Duration = Duration::from_millis(500);
+
 /// How often the log is trimmed.
 const TRIM: Duration = Duration::from_secs(600);
 
@@ -156,6 +159,15 @@ impl ControlPlane {
             tasks,
             database,
         })
+    }
+}
+
+impl ControlPlane {
+    /// What was committed here is in memory a moment later: an operator's next command sees what the one before did.
+    pub async fn has_read_its_writes(&self) {
+        let committed = self.writer.memory().seen().revision;
+        // A database that went away in between makes an answer older, not wrong: it names its revision.
+        let _ = tokio::time::timeout(READ_WRITES_WITHIN, self.routing.reached(committed)).await;
     }
 }
 

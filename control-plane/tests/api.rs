@@ -403,3 +403,46 @@ async fn a_node_is_forgotten_only_on_the_word_that_it_is_stopped_and_only_when_i
     answered(admin.node_forget(forget(true)).await);
     assert!(stage.status().await.nodes.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_database_has_gone_back_in_time_and_a_node_that_knows_more_says_so() {
+    let stage = Stage::configured().await;
+    stage.map("alice", "new").await;
+    let mut admin = stage.client("admin").await;
+    let mut pages = answered(admin.backup(control::BackupRequest {}).await);
+    let mut file = Vec::new();
+    while let Some(chunk) = pages.message().await.unwrap() {
+        file.extend(chunk.data);
+    }
+    stage.map("alice", "legacy").await;
+    let mut node = stage.node("fra-1").await;
+    node.follow_to(node.welcome.registered_revision).await;
+    let me = node.me.clone();
+
+    let request = |replace| control::RestoreRequest {
+        change: because("a test"),
+        data: file.clone(),
+        replace,
+    };
+    let problem = refused(admin.restore(tokio_stream::once(request(false))).await);
+    assert_eq!(problem.kind(), Kind::Precondition, "it is not empty");
+    assert_eq!(stage.status().await.revision, 4);
+    let restored = answered(admin.restore(tokio_stream::once(request(true))).await);
+    assert_eq!(restored.revision, 2);
+    assert!(node.hear().await.is_err(), "it is told to say Hello again");
+    let status = stage.status().await;
+    assert_eq!((status.revision, status.mappings), (2, 1));
+    let resolve = control::ResolveRequest {
+        login: "alice".to_owned(),
+        all_nodes: false,
+    };
+    let resolved = answered(admin.resolve(resolve).await).control_plane.unwrap();
+    assert_eq!(resolved.destination, "new", "as it was when the backup was made");
+
+    let node = Node::connect(&stage, me).await;
+    assert!(
+        node.welcome.diverged,
+        "it knows revisions that the database has lost"
+    );
+    assert_eq!(node.welcome.replica, "cp-1");
+}

@@ -1,4 +1,5 @@
-//! `backup` and `restore`.
+//! `backup` and `restore`: everything that the control plane keeps, as one file. A restored database has gone back in
+//! time (promise D3): nodes that are ahead of it keep what they have, and routing writes wait until that is decided.
 
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use tonic::Streaming;
 use super::pages::{self, Pages};
 use super::{Answer, Caller, audit, problem};
 use crate::backup::{self, BackupError, Replace};
+use crate::change::Mode;
+use crate::nodes::registry;
 use crate::process::ControlPlane;
 use crate::routing::load::{LoadError, load};
 
@@ -52,6 +55,14 @@ pub(super) async fn restore(
         .map_err(|status| problem::cut_off(&status))?
         .unwrap_or_default();
     let context = caller.context(first.change)?;
+    if context.mode == Mode::DryRun {
+        let remedy = "restore into a control plane of its own to see what is in the file";
+        return Err(Problem::new(
+            Kind::Invalid,
+            "a restore cannot be tried without being done",
+            remedy,
+        ));
+    }
     let replace = if first.replace {
         Replace::Whatever
     } else {
@@ -69,6 +80,8 @@ pub(super) async fn restore(
     };
     let loaded = load(plane.writer.pool(), plane.bounds).await;
     plane.routing.replace(loaded?).await;
+    registry::refresh(plane.writer.pool(), &plane.nodes).await?;
+    plane.cutovers.wake();
     let after = format!("revision {}", restored.position.revision);
     audit::done(&plane, &context, "restore", &restored.fleet.to_string(), &after).await;
     let notes = vec![

@@ -64,12 +64,16 @@ impl Api {
             client.address = %caller.from, enduser.id = caller.who,
         );
         trace_context::adopt(&span, trace_context::extract(request.metadata()));
-        let work = work(Arc::clone(&self.plane), caller, request.into_inner());
+        let plane = Arc::clone(&self.plane);
         async move {
-            work.await.map(Response::new).map_err(|problem| {
-                tracing::info!(what = problem.what, remedy = problem.remedy, "refused");
-                problem.into_status()
-            })
+            plane.has_read_its_writes().await;
+            work(plane, caller, request.into_inner())
+                .await
+                .map(Response::new)
+                .map_err(|problem| {
+                    tracing::info!(what = problem.what, remedy = problem.remedy, "refused");
+                    problem.into_status()
+                })
         }
         .instrument(span)
         .await

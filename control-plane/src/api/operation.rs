@@ -10,6 +10,7 @@ use mailswitch_proto::control::v1::{Problem, problem::Kind};
 use mailswitch_proto::fleet::v1 as fleet;
 use mailswitch_proto::id::{HoldId, InvalidId, OperationId};
 
+use super::caller::believed;
 use super::pages::{self, Pages};
 use super::{Answer, Caller};
 use crate::change::{self, Committed, Context, Mode};
@@ -31,6 +32,7 @@ pub(super) async fn cutover(
     request: wire::CutoverStartRequest,
 ) -> Answer<wire::Operation> {
     let context = caller.context(request.change)?;
+    believed(&plane)?;
     let start = Start {
         identifier: request.identifier,
         from: request.from,
@@ -56,6 +58,7 @@ pub(super) async fn rollback(
     request: wire::RollbackStartRequest,
 ) -> Answer<wire::Operation> {
     let context = caller.context(request.change)?;
+    believed(&plane)?;
     let rollback = Rollback {
         identifier: request.identifier,
         new_mail: if request.leave_new_mail {

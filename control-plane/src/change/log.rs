@@ -108,8 +108,8 @@ pub async fn trim(pool: &PgPool, keep: Window) -> Result<u64, Error> {
     change::change_trim(&mut conn, keep.revisions, keep.age.as_secs()).await
 }
 
-/// Wakes readers: the value is a revision that was committed, or just a reason to look (it never goes down, and a
-/// reader must not conclude anything else from it).
+/// Wakes readers: the value is a revision that was committed, or just a reason to look: a reader must not
+/// conclude anything else from it (after a restore it goes down).
 ///
 /// It merges this process's own commits (`own`), the notifications of other replicas, and a timer. The task ends with
 /// `stop`.
@@ -180,10 +180,8 @@ async fn poll(pool: &PgPool, wake: &watch::Sender<Revision>) {
 
 fn raise(wake: &watch::Sender<Revision>, revision: Revision) {
     wake.send_if_modified(|seen| {
-        let newer = revision > *seen;
-        if newer {
-            *seen = revision;
-        }
-        newer
+        let other = revision != *seen;
+        *seen = revision;
+        other
     });
 }

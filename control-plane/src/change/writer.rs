@@ -164,11 +164,10 @@ impl Writer {
     fn remember(&self, position: Position) {
         self.memory.remember(position);
         self.committed.send_if_modified(|seen| {
-            let newer = position.revision > *seen;
-            if newer {
-                *seen = position.revision;
-            }
-            newer
+            // Lower than before after a restore: that has to wake readers too.
+            let other = position.revision != *seen;
+            *seen = position.revision;
+            other
         });
     }
 
