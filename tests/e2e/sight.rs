@@ -94,7 +94,7 @@ fn a_collector_receives_one_cutover_as_one_trace_linked_to_the_login_that_waited
             "test",
         ])
         .env(
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "MAILSWITCH_OTLP_ENDPOINT",
             format!("http://{}", collector.address),
         )
         .stdin(Stdio::null())
@@ -112,12 +112,10 @@ fn a_collector_receives_one_cutover_as_one_trace_linked_to_the_login_that_waited
     ];
     let trace = eventually("a trace with spans of all three programs", SOON, || {
         let spans = collector.spans();
-        let root = spans
-            .iter()
-            .find(|span| span.service == services[0] && span.name.contains("cutover"))?;
+        let start = spans.iter().find(|span| span.name.ends_with("CutoverStart"))?;
         let of: Vec<Span> = spans
             .iter()
-            .filter(|span| span.trace == root.trace)
+            .filter(|span| span.trace == start.trace)
             .cloned()
             .collect();
         services
