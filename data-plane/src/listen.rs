@@ -6,6 +6,9 @@
 mod accept;
 mod limits;
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;

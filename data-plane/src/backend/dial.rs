@@ -173,3 +173,93 @@ async fn attempt(address: SocketAddr, source: Option<IpAddr>) -> Result<Connecte
         .await
         .map_err(|source| DialError::Connect { address, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use mailswitch_config::table::destination::{Host, Verification};
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn destination(host: IpAddr, source_ips: &[&str]) -> Destination {
+        Destination {
+            name: "legacy".into(),
+            host: Host::Address(host),
+            tls_server_name: None,
+            verification: Verification::Platform,
+            client_certificate: None,
+            source_ips: source_ips
+                .iter()
+                .map(|ip| ip.parse().expect("an address"))
+                .collect(),
+            forwarded: false,
+            hide_auth_errors: false,
+            allow_plaintext_auth: true,
+            endpoints: Default::default(),
+        }
+    }
+
+    async fn backend() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+        let address = listener.local_addr().expect("its address");
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn connections_come_from_the_configured_addresses_by_turns() {
+        let (listener, address) = backend().await;
+        let destination = destination(address.ip(), &["127.0.0.7", "::1", "127.0.0.8"]);
+        let dialler = Dialler::default();
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let _connected = dialler
+                .connect(&destination, address.port())
+                .await
+                .expect("a connection");
+            seen.push(listener.accept().await.expect("a connection").1.ip().to_string());
+        }
+        seen.sort();
+        assert_eq!(seen, ["127.0.0.7", "127.0.0.7", "127.0.0.8", "127.0.0.8"]);
+    }
+
+    #[tokio::test]
+    async fn without_a_source_address_of_the_family_nothing_is_dialled() {
+        let (_listener, address) = backend().await;
+        let error = Dialler::default()
+            .connect(&destination(address.ip(), &["::1"]), address.port())
+            .await;
+        assert!(
+            matches!(error, Err(DialError::NoSourceAddress { .. })),
+            "{error:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_does_not_stop_the_next_one() {
+        let (gone, refuses) = backend().await;
+        drop(gone);
+        let (_listener, answers) = backend().await;
+        let connected = first_to_connect(vec![(refuses, None), (answers, None)])
+            .await
+            .expect("a connection");
+        assert_eq!(connected.tcp.peer_addr().expect("its address"), answers);
+        let error = first_to_connect(vec![(refuses, None)])
+            .await
+            .expect_err("nobody answers");
+        assert!(error.to_string().contains(&refuses.to_string()), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_leg_that_is_dropped_is_reset_so_that_the_backend_discards_what_is_queued() {
+        let (listener, address) = backend().await;
+        let dialler = Dialler::default();
+        let connected = dialler
+            .connect(&destination(address.ip(), &[]), address.port())
+            .await;
+        let (mut seen, _) = listener.accept().await.expect("a connection");
+        drop(connected.expect("a connection"));
+        let error = seen.read(&mut [0]).await.expect_err("a reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}
