@@ -7,3 +7,4 @@ mod cutover;
 mod rig;
 mod routing;
 mod sight;
+mod stuck;
