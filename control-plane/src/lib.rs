@@ -10,6 +10,7 @@ pub mod change;
 pub mod cutover;
 pub mod database;
 pub mod feed;
+mod meters;
 pub mod nodes;
 pub mod process;
 pub mod routing;

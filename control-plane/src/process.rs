@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailswitch_proto::id::InstanceId;
-use mailswitch_telemetry::ControlPlaneInstruments;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -13,6 +12,7 @@ use crate::change::log::{Window, follow, trim};
 use crate::change::memory::{Memory, MemoryError};
 use crate::cutover::Cutovers;
 use crate::database::{Database, OpenError, Place};
+use crate::meters;
 use crate::nodes::{Nodes, registry};
 use crate::routing::Routing;
 use crate::routing::follow::{Follower, Trouble};
@@ -212,7 +212,7 @@ async fn keep_log_short(plane: Arc<ControlPlane>) {
 
 /// The gauges of this replica.
 async fn measure(plane: Arc<ControlPlane>) {
-    let instruments = ControlPlaneInstruments::new(&mailswitch_telemetry::meter());
+    let instruments = meters::instruments();
     let mut news = plane.routing.subscribe();
     loop {
         let (_, position) = *news.borrow_and_update();

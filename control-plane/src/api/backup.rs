@@ -21,9 +21,12 @@ const PIECE: usize = 64 * 1024;
 
 pub(super) async fn backup(
     plane: Arc<ControlPlane>,
-    _: Caller,
+    caller: Caller,
     _: wire::BackupRequest,
 ) -> Answer<Pages<wire::Chunk>> {
+    // It shows everything, the key of the table hash too: who took one is on record.
+    let context = caller.context(None)?;
+    audit::done(&plane, &context, "backup", "", "").await;
     Ok(pages::stream(|out| async move {
         let (written, mut read) = tokio::io::duplex(PIECE);
         let dumping = backup::dump(plane.writer.pool(), written);

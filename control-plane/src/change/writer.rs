@@ -145,6 +145,7 @@ impl Writer {
                 Ok(committed) => {
                     if let Some(position) = committed.position {
                         self.remember(position);
+                        crate::meters::committed(started.elapsed());
                     }
                     return Ok(committed);
                 }

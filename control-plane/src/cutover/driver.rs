@@ -183,6 +183,9 @@ impl Driver {
         self.publish(&view);
         let operation = &view.operation;
         if operation.step.is_end() {
+            if operation.fence == self.fence {
+                crate::meters::ended(operation);
+            }
             return Ok(Next::End);
         }
         if operation.fence != self.fence {
