@@ -1,6 +1,7 @@
 //! The life of a command: arguments, telemetry, the verb under its span, what it has to say, its exit code.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use mailswitch_config::table::telemetry::Telemetry as Settings;
@@ -8,6 +9,7 @@ use mailswitch_telemetry::{Logs, Service, Telemetry, name};
 use mailswitchctl::arguments::Arguments;
 use mailswitchctl::exit::{Exit, Failure};
 use mailswitchctl::verb;
+use tokio::runtime::{Builder, Runtime};
 use tracing::{Instrument as _, Span, field};
 
 fn main() -> ExitCode {
@@ -15,14 +17,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    let ended = match runtime {
-        Ok(runtime) => runtime.block_on(run(arguments)),
-        Err(error) => Err(error.into()),
-    };
+    let ended = run(arguments);
     match ended {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -32,19 +27,37 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let telemetry = start(arguments.otlp_endpoint.clone())?;
+/// Two runtimes: a task that the verb leaves behind keeps the command's span open until it is gone, which is sure
+/// only when its runtime is; and the span must have ended before telemetry, on the other one, sends the last batch.
+fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let sending = runtime(1)?;
+    let telemetry = {
+        let _inside = sending.enter();
+        start(arguments.otlp_endpoint.clone())?
+    };
+    let working = runtime(2)?;
     let span = tracing::info_span!(
         name::span::COMMAND,
         { name::VERB } = arguments.verb.name(),
         { name::ERROR } = field::Empty,
         otel.status_code = field::Empty,
     );
-    let ended = verb::run(arguments).instrument(span.clone()).await;
+    let ended = working.block_on(verb::run(arguments).instrument(span.clone()));
+    working.shutdown_timeout(LEFT_BEHIND);
     record(&span, &ended);
     drop(span);
-    telemetry.shutdown().await;
+    sending.block_on(telemetry.shutdown());
     ended
+}
+
+/// How long a blocking call that a verb has left behind (reading stdin) may keep the program.
+const LEFT_BEHIND: Duration = Duration::from_millis(200);
+
+fn runtime(threads: usize) -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
 }
 
 fn start(otlp_endpoint: Option<String>) -> Result<Telemetry, Failure> {
