@@ -110,7 +110,8 @@ fn a_collector_receives_one_cutover_as_one_trace_linked_to_the_login_that_waited
         "mailswitch-control-plane",
         "mailswitch-data-plane",
     ];
-    let trace = eventually("a trace with spans of all three programs", SOON, || {
+    // Spans come in batches: the trace is whole when every span but one has its parent in it.
+    let trace = eventually("a whole trace with spans of all three programs", SOON, || {
         let spans = collector.spans();
         let start = spans.iter().find(|span| span.name.ends_with("CutoverStart"))?;
         let of: Vec<Span> = spans
@@ -118,20 +119,18 @@ fn a_collector_receives_one_cutover_as_one_trace_linked_to_the_login_that_waited
             .filter(|span| span.trace == start.trace)
             .cloned()
             .collect();
-        services
+        let all = services
             .iter()
-            .all(|service| of.iter().any(|span| span.service == *service))
-            .then_some(of)
+            .all(|service| of.iter().any(|span| span.service == *service));
+        let applied = of
+            .iter()
+            .filter(|span| span.service == services[2] && parent(&of, span) == services[1]);
+        // Hold and flip, on both nodes.
+        (all && applied.count() >= 2 * fleet.nodes.len() && roots(&of).len() == 1).then_some(of)
     })
     .with_context(|| summary(&collector.spans()))?;
-    // Every span of it has its parent in it, but for one root, which is ctl's.
+    assert_eq!(roots(&trace)[0].service, services[0], "{}", summary(&trace));
     let ids: HashSet<&str> = trace.iter().map(|span| span.id.as_str()).collect();
-    let roots: Vec<&Span> = trace
-        .iter()
-        .filter(|span| !ids.contains(span.parent.as_str()))
-        .collect();
-    assert_eq!(roots.len(), 1, "{}", summary(&trace));
-    assert_eq!(roots[0].service, services[0], "{}", summary(&trace));
     let cut: HashSet<&str> = trace.iter().map(|span| span.trace.as_str()).collect();
 
     // The session that waited is a trace of its own, linked to the cutover's.
@@ -185,6 +184,20 @@ fn get(server: std::net::SocketAddr, path: &str) -> Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// The program that a span's parent is of.
+fn parent<'a>(spans: &'a [Span], of: &Span) -> &'a str {
+    let parent = spans.iter().find(|span| span.id == of.parent);
+    parent.map_or("", |span| span.service.as_str())
+}
+
+/// Those whose parent is not among them.
+fn roots(spans: &[Span]) -> Vec<&Span> {
+    spans
+        .iter()
+        .filter(|span| !spans.iter().any(|other| other.id == span.parent))
+        .collect()
 }
 
 fn summary(spans: &[Span]) -> String {
