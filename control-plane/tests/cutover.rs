@@ -5,13 +5,15 @@
 
 mod scene;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mailswitch_control_plane::change::log::changes_after;
-use mailswitch_control_plane::change::node::{Forget, Since, Word, node_forget};
-use mailswitch_control_plane::change::{Context, Mode, RefusalKind};
+use mailswitch_control_plane::change::memory::Memory;
+use mailswitch_control_plane::change::node::{Forget, Since, Word, node_forget, node_register};
+use mailswitch_control_plane::change::{Context, Mode, RefusalKind, Writer};
 use mailswitch_control_plane::cutover::flip::Flip;
-use mailswitch_control_plane::cutover::operation::{Hook, HookKind, Outcome, Step};
+use mailswitch_control_plane::cutover::operation::{Fence, Hook, HookKind, Outcome, Step};
 use mailswitch_control_plane::cutover::request::{
     HookReport, Hooks, NewMail, Reach, Rollback, Start, Times, Will,
 };
@@ -245,14 +247,72 @@ async fn commands_run_under_the_hold_and_only_their_own_results_count() {
     );
 }
 
+/// Held, acknowledged by `quiet`, and at the flip, with nobody who drives it: what its transaction sees is all there is.
+async fn at_the_flip(scene: &Scene, start: &Start, quiet: &[InstanceId]) -> (OperationId, HoldId, Fence) {
+    let replica = scene.replica();
+    let id = begin(scene, &replica, start).await;
+    let hold = replica.held(id).await;
+    let fence = replica.cutovers.get(id).await.unwrap().operation.fence;
+    replica.crash().await;
+    for instance in quiet {
+        scene.acknowledge(*instance, hold).await;
+    }
+    sqlx::query("UPDATE operations SET step = 'flipping' WHERE id = $1")
+        .bind(id.uuid())
+        .execute(scene.database.pool())
+        .await
+        .unwrap();
+    (id, hold, fence)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_flip_checks_its_conditions_itself_and_a_registration_cannot_slip_past_it() {
+async fn the_flips_own_transaction_refuses_a_node_without_proof_and_a_command_without_result() {
+    let scene = Scene::new().await;
+    scene.account(&[ALICE]).await;
+    let one = scene.node("fra-1").await;
+    let start = Start {
+        hooks: Hooks {
+            copy: Will::Not,
+            verify: Will::Run,
+        },
+        ..cutover(ALICE, LONG)
+    };
+    let (id, hold, fence) = at_the_flip(&scene, &start, &[one]).await;
+    let flip = async || {
+        scene
+            .writer
+            .commit(&Context::own("test"), &Flip::new(id, fence, String::new()))
+            .await
+    };
+    assert!(refusal(flip().await).what.contains("command"));
+    sqlx::query("UPDATE operations SET verify = 'passed' WHERE id = $1")
+        .bind(id.uuid())
+        .execute(scene.database.pool())
+        .await
+        .unwrap();
+    let late = scene.node("ams-1").await;
+    let found = refusal(flip().await);
+    assert_eq!(
+        (found.kind, found.nodes),
+        (RefusalKind::Unproven, vec!["ams-1".to_owned()])
+    );
+    assert_eq!(scene.mapped(ALICE).await, None);
+    scene.acknowledge(late, hold).await;
+    flip().await.unwrap();
+    assert_eq!(scene.mapped(ALICE).await.as_deref(), Some("new"));
+    // Twice is once: it is not at the flip any more.
+    assert!(flip().await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_that_races_a_flip_is_before_it_with_a_proof_or_after_it() {
     let scene = Scene::new().await;
     scene.account(&[ALICE]).await;
     let first = scene.node("fra-1").await;
-    let replica = scene.replica();
-    for round in 0..12 {
-        // Every round, a process registers just when the last acknowledgement makes the flip possible.
+    // As another replica: nothing but the database is between the two.
+    let other = Writer::new(scene.database.pool().clone(), Arc::new(Memory::volatile()));
+    let (mut flipped, mut refused) = (0, 0);
+    for round in 0..60 {
         let back = scene.mapped(ALICE).await.as_deref() == Some("new");
         let (from, to) = if back {
             ("new", "legacy")
@@ -264,57 +324,48 @@ async fn the_flip_checks_its_conditions_itself_and_a_registration_cannot_slip_pa
             to: to.to_owned(),
             ..cutover(ALICE, LONG)
         };
-        let id = begin(&scene, &replica, &start).await;
-        let hold = replica.held(id).await;
+        let (id, hold, fence) = at_the_flip(&scene, &start, &[first]).await;
         let late = InstanceId::random();
         let name = format!("late-{round}");
-        let (registered, _) = tokio::join!(scene.register(&name, late, None, 1), async {
-            scene.acknowledge(first, hold).await;
-            replica.cutovers.wake();
-        });
-        let registered = registered.unwrap();
-        assert_eq!(registered.since, Since::Now);
-        let view = replica.cutovers.get(id).await.unwrap();
-        if view.operation.outcome.is_none() || view.operation.end_revision.unwrap().0 > registered.revision {
-            // It was registered before the flip: the flip waits for its word.
-            assert_eq!(
-                view.operation.outcome, None,
-                "round {round}: flipped at {:?} past {registered:?}",
-                view.operation.end_revision
-            );
-            scene.acknowledge(late, hold).await;
-            replica.cutovers.wake();
-        }
-        let (outcome, view) = replica.outcome(id).await;
-        assert_eq!(outcome, Outcome::Done);
-        let proven_late = scene_ack(&scene, hold, late).await;
-        assert!(
-            proven_late || view.operation.end_revision.unwrap().0 < registered.revision,
-            "round {round}: a registered process without a proof was flipped past"
-        );
-        node_forget(
-            &scene.writer,
-            &Context::own("test"),
-            &Forget {
-                node: format!("late-{round}"),
-                instance: None,
-                word: Word::Stopped,
+        let hello = scene::hello(&name, late, None, 1);
+        let context = Context::own("test");
+        let flip = Flip::new(id, fence, String::new());
+        let (flip, registered) = tokio::join!(
+            async {
+                // Somewhere within the few milliseconds that the other takes.
+                tokio::time::sleep(Duration::from_micros(250 * (round % 20))).await;
+                scene.writer.commit(&context, &flip).await
             },
-        )
-        .await
-        .unwrap();
+            node_register(&other, &context, &hello)
+        );
+        let registered = registered.unwrap();
+        match flip {
+            Ok(done) => {
+                flipped += 1;
+                assert!(
+                    done.position.unwrap().revision.0 < registered.revision,
+                    "round {round}: a registered process without a proof was flipped past"
+                );
+            }
+            Err(error) => {
+                refused += 1;
+                assert_eq!(refusal(Err::<(), _>(error)).nodes, [name.as_str()]);
+                scene.acknowledge(late, hold).await;
+                let flip = Flip::new(id, fence, String::new());
+                scene.writer.commit(&context, &flip).await.unwrap();
+            }
+        }
+        let forget = Forget {
+            node: name,
+            instance: None,
+            word: Word::Stopped,
+        };
+        node_forget(&scene.writer, &context, &forget).await.unwrap();
     }
-}
-
-async fn scene_ack(scene: &Scene, hold: HoldId, instance: InstanceId) -> bool {
-    let (found,): (bool,) =
-        sqlx::query_as("SELECT EXISTS (SELECT 1 FROM hold_acks WHERE hold = $1 AND instance = $2)")
-            .bind(hold.uuid())
-            .bind(instance.uuid())
-            .fetch_one(scene.database.pool())
-            .await
-            .unwrap();
-    found
+    assert!(
+        flipped > 0 && refused > 0,
+        "no race: {flipped} flipped first, {refused} refused"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -465,7 +516,7 @@ async fn a_driver_that_was_taken_over_from_can_write_nothing_more() {
         .await;
     assert!(late.is_err(), "{late:?}");
     // The term alone does not make it ours: terms can come back after a failover.
-    let stolen = mailswitch_control_plane::cutover::operation::Fence {
+    let stolen = Fence {
         term: old.term + 1,
         holder: old.holder,
     };
