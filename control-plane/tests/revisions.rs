@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailswitch_control_plane::change::log::{Relation, changes_after, follow, relation};
+use mailswitch_control_plane::change::log::{Relation, Window, changes_after, follow, relation, trim};
 use mailswitch_control_plane::change::mapping::{Wish, mapping_write};
 use mailswitch_control_plane::change::memory::Memory;
 use mailswitch_control_plane::change::sessions::NoNodes;
@@ -381,6 +381,77 @@ async fn a_killed_server_is_started_again_and_writers_carry_on() {
     let now = std::fs::read_to_string(scene.state_dir.path().join("postgresql/postmaster.pid")).unwrap();
     assert_ne!(now.lines().next().unwrap(), pid.to_string());
     assert_eq!(scene.mapped("alice@example.org").await.as_deref(), Some("new"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trimmed_log_keeps_its_window_and_still_knows_old_positions() {
+    let scene = Scene::new().await;
+    let old = scene.position().await;
+    for n in 0..10 {
+        let user = format!("user{n}@example.org");
+        scene.map(&user, Some("new"), Proof::Standing).await.unwrap();
+    }
+    let pool = scene.database.pool();
+    let window = Window {
+        revisions: 3,
+        age: Duration::from_secs(3600),
+    };
+    assert_eq!(trim(pool, window).await.unwrap(), 0, "not while it is young");
+    let window = Window {
+        age: Duration::ZERO,
+        ..window
+    };
+    assert_eq!(trim(pool, window).await.unwrap(), old.revision.0 + 7);
+    // A reader that is behind the trim is told so, and gets a snapshot; its position is known all the same.
+    assert!(changes_after(pool, old.revision, 10).await.is_err());
+    assert_eq!(relation(pool, old).await.unwrap(), Relation::OnChain);
+    let now = scene.position().await;
+    let kept = changes_after(pool, Revision(now.revision.0 - 3), 10)
+        .await
+        .unwrap();
+    assert_eq!(kept.len(), 3);
+    assert_eq!(kept[2].position, now);
+    scene
+        .map("erin@example.org", Some("new"), Proof::Standing)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_server_works_below_a_deep_directory_and_names_a_directory_that_is_shut() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let top = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(top.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let deep = top.path().join("a-directory-with-a-long-name/".repeat(5));
+    std::fs::create_dir_all(&deep).unwrap();
+    let database = Database::open(Place::Private(&deep)).await.unwrap();
+    let socket = std::fs::read_to_string(deep.join("postgresql.socket-dir")).unwrap();
+    assert!(socket.len() < 60, "{socket}");
+    let fleet = database.fleet();
+    database.close().await;
+    let database = Database::open(Place::Private(&deep)).await.unwrap();
+    assert_eq!(database.fleet(), fleet);
+    assert_eq!(
+        std::fs::read_to_string(deep.join("postgresql.socket-dir")).unwrap(),
+        socket,
+        "the same one"
+    );
+    database.close().await;
+    std::fs::remove_dir_all(socket.trim()).unwrap();
+
+    if nix::unistd::geteuid().is_root() {
+        std::fs::set_permissions(top.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let error = Database::open(Place::Private(&deep))
+            .await
+            .err()
+            .unwrap()
+            .to_string();
+        let shut = top.path().canonicalize().unwrap();
+        assert!(
+            error.contains("chmod o+x") && error.contains(&shut.display().to_string()),
+            "{error}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -98,13 +98,17 @@ impl Default for Window {
     }
 }
 
-/// Trims the log to a window, and the idempotency keys to two days. Returns how many changes went.
+/// Of the audit log, and of the numbers of changes (design section 3).
+const AUDIT: Duration = Duration::from_secs(400 * 86_400);
+
+/// Trims the log to a window, the idempotency keys to two days, and the audit log to 400. Returns how many changes went.
 ///
 /// # Errors
 /// The database's.
 pub async fn trim(pool: &PgPool, keep: Window) -> Result<u64, Error> {
     let mut conn = pool.acquire().await?;
     store::idempotency::idempotency_trim(&mut conn, 2 * 86_400).await?;
+    store::audit::audit_trim(&mut conn, AUDIT.as_secs()).await?;
     change::change_trim(&mut conn, keep.revisions, keep.age.as_secs()).await
 }
 

@@ -26,6 +26,12 @@ pub trait Nodes: Send + Sync + 'static {
     /// Asks every registered node for its sessions.
     fn sessions(&self, whose: Whose) -> BoxFuture<'_, Observed>;
 
+    /// Why the database cannot be believed now: a node is ahead of it, or on another branch (promise D3). Nothing is held,
+    /// flipped or released meanwhile: an account whose flip was lost here would be released to where it is not.
+    fn doubt(&self) -> Option<String> {
+        None
+    }
+
     /// Asks every connected node to repeat all acknowledgements that are true (promise Q6).
     fn repeat_acknowledgements(&self);
 }

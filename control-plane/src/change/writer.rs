@@ -34,7 +34,7 @@ use crate::store::{self, audit, fleet, idempotency};
 /// three are usual; more means that something is wrong with the others.
 const ATTEMPTS: u32 = 50;
 /// How long to wait for a database that is restarting before the caller is told.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Something that can be asked for, and how it is made.
 pub trait Change: Sync {

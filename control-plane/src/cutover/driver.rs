@@ -192,17 +192,13 @@ impl Driver {
             return Err(Error::NotOurs(self.id));
         }
         self.clock.follow(operation);
-        let (_, mut actions) = step(operation.clone(), &Event::Taken);
+        let (_, actions) = step(operation.clone(), &Event::Taken);
         for event in self.events(&view).await? {
             let (moved, then) = step(operation.clone(), &event);
             if moved != *operation {
                 self.write(&moved, operation.step).await?;
-                actions = then;
                 // One step at a time, each committed; the rest is read anew.
-                return match self.act(&moved, &actions).await? {
-                    Next::End => Ok(Next::End),
-                    _ => Ok(Next::Look),
-                };
+                return self.act(&moved, &then).await.map(|_| Next::Look);
             }
         }
         self.act(operation, &actions).await
@@ -284,6 +280,13 @@ impl Driver {
 
     async fn act(&mut self, operation: &Operation, actions: &[Action]) -> Result<Next, Error> {
         let mut next = Next::Wait;
+        let writes = |action: &Action| matches!(action, Action::Hold | Action::Flip | Action::Release);
+        if actions.iter().any(writes)
+            && let Some(doubt) = self.cutovers.inner.nodes.doubt()
+        {
+            tracing::warn!(operation = %self.id, doubt, "the operation rests until the database can be believed");
+            return Ok(Next::Wait);
+        }
         for action in actions {
             match action {
                 Action::Watch | Action::AwaitHook(_) => {}

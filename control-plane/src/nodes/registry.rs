@@ -89,6 +89,17 @@ impl sessions::Nodes for Nodes {
         .boxed()
     }
 
+    fn doubt(&self) -> Option<String> {
+        let ahead: Vec<String> = self
+            .all()
+            .into_iter()
+            .filter(|node| node.diverged)
+            .map(|node| node.name)
+            .collect();
+        (!ahead.is_empty())
+            .then(|| format!("the database does not have the revision of {}", ahead.join(", ")))
+    }
+
     fn repeat_acknowledgements(&self) {
         for link in self.all().iter().filter_map(Node::link) {
             link.tell(Request::RepeatAcknowledgements(wire::RepeatAcknowledgements {}));

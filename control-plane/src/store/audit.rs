@@ -149,3 +149,23 @@ pub async fn audit_list(
         )
         .collect())
 }
+
+/// Forgets rows, and the numbers of changes, older than this. The change that the log stands at stays.
+///
+/// # Errors
+/// The database's.
+pub async fn audit_trim(conn: &mut PgConnection, keep_seconds: u64) -> Result<u64, Error> {
+    let keep = keep_seconds as f64;
+    let done = sqlx::query("DELETE FROM audit WHERE at < now() - make_interval(secs => $1)")
+        .bind(keep)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(
+        "DELETE FROM revisions r WHERE at < now() - make_interval(secs => $1)
+           AND revision < (SELECT revision FROM fleet) AND NOT EXISTS (SELECT 1 FROM changes c WHERE c.id = r.change)",
+    )
+    .bind(keep)
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
