@@ -56,7 +56,7 @@ async fn an_ipv6_wildcard_alone_takes_ipv4_too() {
 async fn a_socket_that_cannot_be_had_is_named_with_its_listener() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
     let address = taken.local_addr().expect("its address").to_string();
-    let error = bind_all(&[listener("imaps", &[address.clone()])], &[]).expect_err("it is taken");
+    let error = bind_all(&[listener("imaps", std::slice::from_ref(&address))], &[]).expect_err("it is taken");
     let said = crate::error_chain(&error);
     assert!(
         said.contains("listener.imaps") && said.contains(&address) && said.contains("in use"),

@@ -87,3 +87,38 @@ fn mechanism(method: Method) -> &'static str {
         Method::Command => "command",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mailswitch_proto::identifier::Normalization;
+
+    use super::*;
+
+    fn acts_as(frame: Frame, bytes: &[u8]) -> Option<String> {
+        let rules = Rules {
+            master_user_separators: vec!["%".to_owned()],
+            normalization: Normalization::Fleet {
+                bare_domain: Some("example.org".to_owned()),
+            },
+        };
+        let (credential, _) = Credential::parse(frame, bytes.to_vec().into(), "email").expect("a credential");
+        authorized_as(&credential, &rules).map(|identifier| identifier.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_session_is_registered_under_the_identity_that_it_acts_for_too() {
+        assert_eq!(
+            acts_as(Frame::Plain, b"Alice\0admin\0secret").as_deref(),
+            Some("alice@example.org")
+        );
+        assert_eq!(acts_as(Frame::Plain, b"\0alice\0secret"), None);
+        assert_eq!(acts_as(Frame::Plain, b"no name\0admin\0secret"), None);
+        assert_eq!(
+            acts_as(
+                Frame::OauthBearer,
+                b"n,a=alice@example.org,\x01auth=Bearer t\x01\x01"
+            ),
+            None
+        );
+    }
+}

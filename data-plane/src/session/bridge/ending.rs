@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::EndReason;
@@ -38,6 +39,7 @@ impl Stopped {
     /// The ends of both legs, to be awaited side by side: neither waits for the other.
     pub fn into_ends(self) -> (impl Future<Output = ()> + Send, impl Future<Output = ()> + Send) {
         let Self {
+            reason,
             client,
             backend,
             mut rest,
@@ -53,8 +55,14 @@ impl Stopped {
             }
         };
         let backend_end = async move {
-            if let Some(backend) = backend {
-                end_backend(backend).await;
+            if let Some(mut backend) = backend {
+                follow_to_end(&mut backend).await;
+                if reason == EndReason::Eof {
+                    // Both have ended by themselves: what the client sent last may still be on its way to a backend
+                    // that closed its own half first, and a reset would discard it. In every other case it is to be
+                    // discarded (promise Q2).
+                    let _ = SockRef::from(backend.tcp()).set_linger(None);
+                }
             }
         };
         (client_end, backend_end)
@@ -64,20 +72,19 @@ impl Stopped {
 /// Half-closes a backend leg and reads until the backend's own end. Dropped before that, the leg is reset: linger is
 /// zero since the dial.
 pub async fn end_backend(mut backend: Stream) {
-    if backend.shutdown().await.is_ok() {
-        discard_until_end(&mut backend).await;
+    follow_to_end(&mut backend).await;
+}
+
+async fn follow_to_end(stream: &mut Stream) {
+    if stream.shutdown().await.is_ok() {
+        discard_until_end(stream).await;
     }
 }
 
 /// Says nothing more to the client: half-closes, lets it read what was said, closes.
 pub async fn end_client(mut client: Stream) {
-    let farewell = async {
-        if client.shutdown().await.is_ok() {
-            discard_until_end(&mut client).await;
-        }
-    };
     // Too slow or gone: closed all the same.
-    let _ = tokio::time::timeout(CLIENT_MAY_TAKE, farewell).await;
+    let _ = tokio::time::timeout(CLIENT_MAY_TAKE, follow_to_end(&mut client)).await;
 }
 
 async fn discard_until_end(stream: &mut Stream) {

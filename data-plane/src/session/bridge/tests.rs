@@ -252,6 +252,27 @@ async fn a_reader_that_does_not_read_stops_the_writer_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn the_last_bytes_reach_a_backend_that_closed_its_own_half_first_and_reads_late() {
+    let mut session = session(b"", b"").await;
+    session.backend.shutdown().await.expect("closed");
+    expect_end(&mut session.client).await;
+    // More than the sockets' buffers on the way take at once, and less than all of them together.
+    let bytes = vec![9u8; 1 << 20];
+    timeout(SOON, session.client.write_all(&bytes))
+        .await
+        .expect("in time")
+        .expect("written");
+    session.client.shutdown().await.expect("closed");
+    assert_eq!(ended(session.stopped).await.0, EndReason::Eof);
+    let mut received = Vec::new();
+    timeout(SOON, session.backend.read_to_end(&mut received))
+        .await
+        .expect("in time")
+        .expect("bytes");
+    assert_eq!(received.len(), bytes.len());
+}
+
+#[tokio::test]
 async fn a_session_that_has_been_idle_is_quiet_at_once() {
     let mut session = session(b"", b"a1 OK\r\n").await;
     expect(&mut session.client, b"a1 OK\r\n").await;
