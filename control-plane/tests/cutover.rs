@@ -635,3 +635,62 @@ async fn a_rollback_is_a_cutover_the_other_way_and_asks_what_becomes_of_new_mail
     assert_eq!(replica.outcome(back).await.0, Outcome::Done);
     assert_eq!(scene.mapped(ALICE).await.as_deref(), Some("legacy"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_of_this_process_that_no_task_drives_is_driven_again() {
+    let scene = Scene::new().await;
+    scene.account(&[ALICE]).await;
+    scene.account(&["bob@example.org"]).await;
+    let node = scene.node("fra-1").await;
+    let (lost, replica) = (scene.replica(), scene.replica());
+    let id = begin(&scene, &lost, &cutover(ALICE, LONG)).await;
+    let own = begin(&scene, &replica, &cutover("bob@example.org", LONG)).await;
+    let hold = lost.held(id).await;
+    lost.crash().await;
+    // As after a takeover that was committed and whose answer was lost.
+    let own = replica.cutovers.get(own).await.unwrap().operation.fence.holder;
+    sqlx::query("UPDATE operations SET term = term + 1, holder = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(own.uuid())
+        .execute(scene.database.pool())
+        .await
+        .unwrap();
+    scene.acknowledge(node, hold).await;
+    assert_eq!(replica.outcome(id).await.0, Outcome::Done);
+    replica.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_form_of_logins_does_not_change_while_somebody_is_on_the_way() {
+    let scene = Scene::new().await;
+    let node = scene.node("fra-1").await;
+    let replica = scene.replica();
+    let start = Start {
+        reach: Reach::Single,
+        ..cutover("bob", LONG)
+    };
+    let id = begin(&scene, &replica, &start).await;
+    let hold = replica.held(id).await;
+    let mut other = scene::configuration();
+    other[2] = scene::resource(
+        "routing",
+        "",
+        serde_json::json!({"default_destination": "legacy", "bare_domain": "example.org"}),
+    );
+    let apply = async || {
+        mailswitch_control_plane::change::resource::resources_apply(
+            &scene.writer,
+            &mailswitch_control_plane::change::sessions::NoNodes,
+            &Context::own("test"),
+            &other,
+            Proof::Waived,
+        )
+        .await
+    };
+    assert_eq!(refusal(apply().await).kind, RefusalKind::Precondition);
+    scene.acknowledge(node, hold).await;
+    replica.cutovers.wake();
+    assert_eq!(replica.outcome(id).await.0, Outcome::Done);
+    apply().await.unwrap();
+    replica.crash().await;
+}

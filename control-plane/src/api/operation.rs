@@ -84,7 +84,10 @@ async fn begun(
     identifier: &str,
 ) -> Answer<wire::Operation> {
     let operation = match context.mode {
-        Mode::Commit => of_view(plane.cutovers.get(recorded.output).await?, &plane.nodes),
+        Mode::Commit => {
+            let recorded = plane.cutovers.get(recorded.output).await;
+            of_view(recorded.map_err(change::Error::after_the_commit)?, &plane.nodes)
+        }
         Mode::DryRun => wire::Operation {
             account: identifier.to_owned(),
             step: wire::Step::Planned.into(),

@@ -40,6 +40,17 @@ pub enum Error {
     Kept(#[source] serde_json::Error),
 }
 
+impl Error {
+    /// What came after a commit failed: that nothing was changed cannot be said any more (promise F3).
+    #[must_use]
+    pub fn after_the_commit(self) -> Self {
+        match self {
+            Self::Store(error) => Self::OutcomeUnknown(error),
+            other => other,
+        }
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         Self::Store(error.into())

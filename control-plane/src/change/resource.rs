@@ -90,6 +90,7 @@ impl Change for Apply<'_> {
             wished: &wished,
         };
         difference.strands_nobody(draft.conn).await?;
+        difference.keeps_the_form_of_who_is_on_the_way(draft.conn).await?;
         let moves = difference.moves();
         if self.proof == Proof::Standing {
             if let Some((destination, what)) = moves
@@ -203,6 +204,26 @@ impl Difference<'_> {
         Ok(())
     }
 
+    /// Not even unproven: a hold names keys, and under another form of logins it would hold nobody (promise Q4).
+    async fn keeps_the_form_of_who_is_on_the_way(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        if !self.changes_the_form() {
+            return Ok(());
+        }
+        let open = store::operation::operation_open_identifiers(conn).await?;
+        match open.into_iter().next() {
+            None => Ok(()),
+            Some((identifier, operation)) => Err(Refusal::precondition(
+                format!("operation {operation} is moving {identifier}, and logins would be brought to another form"),
+                "wait for it, or abort it",
+            )
+            .into()),
+        }
+    }
+
+    fn changes_the_form(&self) -> bool {
+        self.now.config.identifier_rules() != self.wished.config.identifier_rules()
+    }
+
     /// The destinations whose people would be sent elsewhere, and by what.
     fn moves(&self) -> BTreeMap<String, Move> {
         let mut moves = BTreeMap::new();
@@ -222,7 +243,7 @@ impl Difference<'_> {
         {
             moves.insert(before.to_owned(), Move::Default);
         }
-        if self.now.config.identifier_rules() != self.wished.config.identifier_rules() {
+        if self.changes_the_form() {
             // Whatever is mapped or held under the old form is not found under the new one.
             for name in self.now.destinations() {
                 moves.insert(name.to_owned(), Move::Form);

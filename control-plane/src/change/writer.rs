@@ -128,6 +128,7 @@ impl Writer {
         let started = tokio::time::Instant::now();
         let mut doubtful: Vec<(Uuid, C::Output, Vec<String>)> = Vec::new();
         let mut overtaken = 0;
+        let mut unanswered = false;
         loop {
             // Taken anew for each attempt: one that waits for a lock does not hold up the others for long. A bulk change
             // that was overtaken again and again waits its turn like everyone.
@@ -155,7 +156,15 @@ impl Writer {
                     tracing::debug!(%error, "the database is away; the change is tried again");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
-                Err(Attempt::Failed(error)) if doubtful.is_empty() => return Err(error.into()),
+                Err(Attempt::Unanswered(error))
+                    if context.idempotency_key.is_some() && started.elapsed() < PATIENCE =>
+                {
+                    tracing::debug!(%error, "the commit was not answered; the idempotency key will tell");
+                    unanswered = true;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(Attempt::Unanswered(error)) => return Err(Error::OutcomeUnknown(error)),
+                Err(Attempt::Failed(error)) if doubtful.is_empty() && !unanswered => return Err(error.into()),
                 Err(Attempt::Failed(error)) => return Err(Error::OutcomeUnknown(error)),
                 Err(Attempt::Ended(error)) => return Err(error),
             }
@@ -180,8 +189,10 @@ impl Writer {
         others: Option<&Mutex<()>>,
     ) -> Result<Committed<C::Output>, Attempt> {
         let mut txn = OpenTransaction::begin(&self.pool, change.size()).await?;
+        // In this order: what is remembered meanwhile may be newer than what was read.
+        let seen = self.memory.seen();
         let known = fleet::position_get(txn.conn()).await?;
-        self.check(&mut txn, known).await?;
+        self.check(&mut txn, seen, known).await?;
         if let Some(committed) = settled(&mut txn, doubtful).await? {
             txn.rollback().await?;
             return Ok(committed);
@@ -209,7 +220,8 @@ impl Writer {
             });
         }
         if made.breadth.is_none() {
-            txn.commit().await?;
+            // Its row in the log would say how a commit without an answer ended: it has none.
+            txn.commit().await.map_err(Attempt::at_the_commit)?;
             return Ok(Committed {
                 position: None,
                 output,
@@ -232,8 +244,7 @@ impl Writer {
     }
 
     /// Whether the database is where this replica has seen it, or further on along the same chain (promise D2, D3).
-    async fn check(&self, txn: &mut OpenTransaction, found: Position) -> Result<(), Attempt> {
-        let seen = self.memory.seen();
+    async fn check(&self, txn: &mut OpenTransaction, seen: Position, found: Position) -> Result<(), Attempt> {
         let same_chain = if found.revision <= seen.revision {
             found == seen
         } else {
@@ -294,8 +305,20 @@ enum Attempt {
     Overtaken,
     /// The database.
     Failed(store::Error),
+    /// The connection broke at the commit of a change that has no row in the log.
+    Unanswered(store::Error),
     /// There is no point in another one.
     Ended(Error),
+}
+
+impl Attempt {
+    fn at_the_commit(error: sqlx::Error) -> Self {
+        let error = store::Error::from(error);
+        match error.is_unavailable() {
+            true => Self::Unanswered(error),
+            false => error.into(),
+        }
+    }
 }
 
 impl From<store::Error> for Attempt {

@@ -108,6 +108,26 @@ impl PutHold {
             .into());
         }
         let rules = Rules::read(draft.conn).await?;
+        // A hold on keys that no login has any more would hold nobody (promise Q4).
+        let in_form = subject
+            .identifiers
+            .iter()
+            .zip(&subject.keys)
+            .all(|(identifier, key)| {
+                rules
+                    .identifier(identifier)
+                    .is_ok_and(|(now, its_key)| now.as_str() == identifier && its_key == *key)
+            });
+        if !in_form {
+            return Err(Refusal::precondition(
+                format!(
+                    "the form of logins was changed meanwhile, and {} has another one now",
+                    subject.name
+                ),
+                "import the account again, and start it anew",
+            )
+            .into());
+        }
         let whereabouts = Whereabouts::read(draft.conn, &rules, &subject.identifiers).await?;
         let now = agreed(&whereabouts, subject)?;
         if now != self.operation.source {

@@ -113,8 +113,11 @@ impl Cutovers {
     async fn launch(&self, context: &Context, begin: &Begin) -> Result<Committed<OperationId>, Error> {
         let committed = self.inner.writer.commit(context, begin).await?;
         let id = OperationId::from(committed.output);
-        if context.mode == Mode::Commit {
-            driver::drive_if_ours(self, id).await?;
+        if context.mode == Mode::Commit
+            && let Err(error) = driver::drive_if_ours(self, id).await
+        {
+            // It is recorded: nothing may be answered that says otherwise. The patrol drives it.
+            tracing::warn!(operation = %id, %error, "an operation is recorded, and not driven yet");
         }
         Ok(Committed {
             position: committed.position,

@@ -185,10 +185,12 @@ impl Routing {
         *self.tail.write() = tail;
         self.config.store(Arc::new(config_of(&state)));
         *current = state;
-        *self.latest.lock().await = Weak::new();
+        drop(current);
         self.applied.send_replace(position);
         self.logged
             .send_modify(|logged| *logged = (Epoch(logged.0.0 + 1), position));
+        // After the state: whoever builds a snapshot has this lock and waits for that one.
+        *self.latest.lock().await = Weak::new();
     }
 }
 

@@ -224,8 +224,11 @@ impl Stream<'_> {
                 "connected to the control plane"
             );
         }
-        if welcome.newly_registered && !welcome.diverged {
-            self.serve_only_from(Revision(welcome.registered_revision));
+        // N4. Not only when this Hello registered it: a process that died before it read its welcome has left its instance
+        // to this one, registered and with a table from before.
+        let registered = Revision(welcome.registered_revision);
+        if !welcome.diverged && sessions.with_table(|table| table.position().revision < registered) {
+            self.serve_only_from(registered);
         }
         self.repeat_all().await;
         Ok(())
