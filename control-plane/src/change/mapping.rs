@@ -11,9 +11,10 @@ use mailswitch_proto::identifier::Key;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+use super::patience::patiently;
 use super::rules::{Rules, Whereabouts};
 use super::sessions::{Nodes, Observed, Whose};
-use super::writer::{Size, patiently};
+use super::writer::Size;
 use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
 use crate::store;
 use crate::store::audit::Proof;

@@ -12,9 +12,11 @@ pub mod log;
 pub mod mapping;
 pub mod memory;
 pub mod node;
+pub(crate) mod patience;
 pub mod resource;
 pub mod rules;
 pub mod sessions;
+mod transaction;
 pub mod writer;
 
 pub use context::{Actor, Context, Mode};

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::mapping::none_of;
+use super::patience::patiently;
 use super::rules::Rules;
 use super::sessions::{Nodes, Whose};
-use super::writer::patiently;
 use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
 use crate::store;
 use crate::store::audit::Proof;

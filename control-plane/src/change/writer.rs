@@ -20,12 +20,13 @@ use prost::Message as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::PgPool;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
 use super::memory::Memory;
+use super::patience::PATIENCE;
+use super::transaction::OpenTransaction;
 use super::{Context, Draft, Error, Mode, Refusal};
 use crate::store::change::{Breadth, Staged, Touched};
 use crate::store::{self, audit, fleet, idempotency};
@@ -33,8 +34,6 @@ use crate::store::{self, audit, fleet, idempotency};
 /// How often a change starts again because others were committed first. With short changes of a few replicas two or
 /// three are usual; more means that something is wrong with the others.
 const ATTEMPTS: u32 = 50;
-/// How long to wait for a database that is restarting before the caller is told.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Something that can be asked for, and how it is made.
 pub trait Change: Sync {
@@ -259,43 +258,6 @@ impl Writer {
         } else {
             Err(Attempt::Ended(Error::WentBack { seen, found }))
         }
-    }
-}
-
-/// Does a read again while the database restarts, until it has been away for too long.
-///
-/// # Errors
-/// Those of the read.
-pub(crate) async fn patiently<T, E, F>(read: impl Fn() -> F) -> Result<T, E>
-where
-    F: Future<Output = Result<T, E>>,
-    E: Unavailable,
-{
-    let started = tokio::time::Instant::now();
-    loop {
-        match read().await {
-            Err(error) if error.is_unavailable() && started.elapsed() < PATIENCE => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            other => return other,
-        }
-    }
-}
-
-/// An error that can mean that the database is away for a moment.
-pub(crate) trait Unavailable {
-    fn is_unavailable(&self) -> bool;
-}
-
-impl Unavailable for store::Error {
-    fn is_unavailable(&self) -> bool {
-        self.is_unavailable()
-    }
-}
-
-impl Unavailable for Error {
-    fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_unavailable())
     }
 }
 
@@ -541,67 +503,5 @@ impl Made {
             idempotency::idempotency_move(txn.conn(), key, now.after(&self.payload)).await?;
         }
         Ok(now)
-    }
-}
-
-/// A transaction whose commit is part of another statement. Dropped in the middle (the caller was cancelled), it takes
-/// its connection with it: nobody inherits an open transaction.
-struct OpenTransaction {
-    conn: PoolConnection<Postgres>,
-    state: State,
-}
-
-#[derive(PartialEq, Eq)]
-enum State {
-    Open,
-    Ended,
-}
-
-impl OpenTransaction {
-    async fn begin(pool: &PgPool, size: Size) -> Result<Self, sqlx::Error> {
-        let mut txn = Self {
-            conn: pool.acquire().await?,
-            state: State::Open,
-        };
-        sqlx::raw_sql(match size {
-            Size::Short => "BEGIN",
-            // A million rows are read, compared and written: seconds between statements, and minutes in one. Nobody waits
-            // for it meanwhile but whoever wants the same rows.
-            Size::Bulk => {
-                "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL statement_timeout = '10min';
-                 SET LOCAL lock_timeout = '10s'"
-            }
-        })
-        .execute(&mut *txn.conn)
-        .await?;
-        Ok(txn)
-    }
-
-    fn conn(&mut self) -> &mut sqlx::PgConnection {
-        &mut self.conn
-    }
-
-    fn ended(&mut self) {
-        self.state = State::Ended;
-    }
-
-    async fn commit(&mut self) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql("COMMIT").execute(&mut *self.conn).await?;
-        self.ended();
-        Ok(())
-    }
-
-    async fn rollback(&mut self) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql("ROLLBACK").execute(&mut *self.conn).await?;
-        self.ended();
-        Ok(())
-    }
-}
-
-impl Drop for OpenTransaction {
-    fn drop(&mut self) {
-        if self.state == State::Open {
-            self.conn.close_on_drop();
-        }
     }
 }
