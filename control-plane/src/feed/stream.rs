@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::Outbox;
 use super::catch_up::{Start, StartAt};
 use crate::process::ControlPlane;
+use crate::routing::Epoch;
 use crate::routing::log::{Entry, Following};
 
 /// In which nodes spread their moves to another replica: what a replica that stops waits for them.
@@ -49,6 +50,7 @@ pub async fn send(
         instance,
         outbox,
         at: start.at,
+        epoch: start.epoch,
     };
     if sender.say(Message::Welcome(start.welcome)).await.is_err() {
         return Ok(());
@@ -82,6 +84,7 @@ struct Sender<'a> {
     instance: InstanceId,
     outbox: &'a Outbox,
     at: StartAt,
+    epoch: Epoch,
 }
 
 impl Sender<'_> {
@@ -122,7 +125,11 @@ impl Sender<'_> {
     }
 
     async fn snapshot(&mut self, at_least: Revision) -> Result<(), Closed> {
-        let snapshot = self.plane.routing.snapshot(at_least).await;
+        let Some(snapshot) = self.plane.routing.snapshot(self.epoch, at_least).await else {
+            // It has to say Hello again: nothing more is sent.
+            self.at = StartAt::Nowhere;
+            return Ok(());
+        };
         let revision = snapshot.position.revision;
         tracing::info!(%revision, keys = snapshot.keys, "sending a snapshot");
         self.say(Message::SnapshotBegin(wire::SnapshotBegin {

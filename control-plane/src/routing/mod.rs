@@ -49,7 +49,7 @@ pub struct Routing {
     config: ArcSwap<FleetConfig>,
     latest: tokio::sync::Mutex<Weak<Snapshot>>,
     logged: watch::Sender<(Epoch, Position)>,
-    applied: watch::Sender<Position>,
+    applied: watch::Sender<(Epoch, Position)>,
 }
 
 /// A revision that cannot be taken in.
@@ -75,7 +75,7 @@ impl Routing {
             state: Arc::new(AsyncRwLock::new(state)),
             latest: tokio::sync::Mutex::new(Weak::new()),
             logged: watch::Sender::new((Epoch::default(), position)),
-            applied: watch::Sender::new(position),
+            applied: watch::Sender::new((Epoch::default(), position)),
         }
     }
 
@@ -119,25 +119,28 @@ impl Routing {
             .await;
     }
 
-    /// A snapshot at `at_least` or later, shared with whoever else needs one now.
-    pub async fn snapshot(&self, at_least: Revision) -> Arc<Snapshot> {
+    /// A snapshot at `at_least` or later, shared with whoever else needs one now. None when the state was loaded anew
+    /// since `epoch`: who was compared with the one before must not be sent this one (promise D3).
+    pub async fn snapshot(&self, epoch: Epoch, at_least: Revision) -> Option<Arc<Snapshot>> {
+        let ours = |(now, position): &(Epoch, Position)| *now != epoch || position.revision >= at_least;
+        // The sender lives as long as `self`: the wait cannot fail.
+        let _ = self.applied.subscribe().wait_for(ours).await;
+        // Held to the end: one builds it, the others share it. `replace` takes it first, too.
         let mut latest = self.latest.lock().await;
+        if self.applied.borrow().0 != epoch {
+            return None;
+        }
         let usable = latest.upgrade().filter(|snapshot| {
             snapshot.position.revision >= at_least && self.standing(snapshot.position) == Standing::OnChain
         });
-        if let Some(snapshot) = usable {
-            return snapshot;
+        if usable.is_some() {
+            return usable;
         }
-        let _ = self
-            .applied
-            .subscribe()
-            .wait_for(|position| position.revision >= at_least)
-            .await;
         let state = Arc::clone(&self.state).read_owned().await;
         let built = tokio::task::spawn_blocking(move || Snapshot::of(&state)).await;
         let snapshot = Arc::new(built.expect("building a snapshot does not panic, and is never aborted"));
         *latest = Arc::downgrade(&snapshot);
-        snapshot
+        Some(snapshot)
     }
 
     /// Reads the state: never hold it across anything that waits for the network.
@@ -172,7 +175,7 @@ impl Routing {
                 self.config.store(Arc::new(config_of(&state)));
             }
             drop(state);
-            self.applied.send_replace(position);
+            self.applied.send_modify(|(_, applied)| *applied = position);
         }
         Ok(())
     }
@@ -180,17 +183,16 @@ impl Routing {
     /// Replaces everything: the database was restored. Subscribers start over.
     pub async fn replace(&self, Loaded { fleet, state, tail }: Loaded) {
         let position = state.position();
+        let mut latest = self.latest.lock().await;
         let mut current = self.state.write().await;
         *self.fleet.write() = fleet;
         *self.tail.write() = tail;
         self.config.store(Arc::new(config_of(&state)));
         *current = state;
-        drop(current);
-        self.applied.send_replace(position);
-        self.logged
-            .send_modify(|logged| *logged = (Epoch(logged.0.0 + 1), position));
-        // After the state: whoever builds a snapshot has this lock and waits for that one.
-        *self.latest.lock().await = Weak::new();
+        *latest = Weak::new();
+        let anew = |(epoch, at): &mut (Epoch, Position)| (*epoch, *at) = (Epoch(epoch.0 + 1), position);
+        self.applied.send_modify(anew);
+        self.logged.send_modify(anew);
     }
 }
 
@@ -207,3 +209,6 @@ fn config_of(state: &State) -> FleetConfig {
     )
     .config
 }
+
+#[cfg(test)]
+mod tests;
