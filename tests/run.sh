@@ -10,6 +10,7 @@ tests/install.sh --tests
 if (($# == 0)); then
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
+    tests/fuzz.sh --seconds 5
 fi
 # The end-to-end tests start the programs themselves: they are built first, of the same sources.
 cargo build --workspace --bins --locked
