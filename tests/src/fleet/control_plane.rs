@@ -114,9 +114,12 @@ impl ControlPlane {
             command,
             &self.directory.join("log"),
         )?);
-        let process = self.process.as_mut().context("just started")?;
-        let address = self.address;
-        process.wait_ready(Duration::from_secs(60), || listens(address))
+        let mut process = self.process.take().context("just started")?;
+        // A listener alone is no answer: on a busy machine the first ones take their time.
+        let answers = || listens(self.address) && self.ctl(&["status"]).is_ok_and(|said| said.code == 0);
+        let ready = process.wait_ready(Duration::from_secs(60), answers);
+        self.process = Some(process);
+        ready
     }
 
     /// `kill -9`.
