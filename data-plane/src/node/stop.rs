@@ -16,6 +16,7 @@ impl Running {
     pub async fn stop(mut self) {
         self.accepting.cancel();
         let connections = &self.node.connections;
+        let sessions = self.node.knowledge.sessions();
         connections.stop(Phase::BeforeLogin);
         let grace = self.node.server.shutdown_grace;
         tracing::info!(
@@ -28,7 +29,7 @@ impl Running {
                 connections = connections.count(),
                 "the grace is over: ending what is left"
             );
-            self.node.knowledge.sessions().shut_down();
+            sessions.shut_down();
             connections.stop(Phase::Bridged);
             if timeout(LAST_MOMENT, connections.closed()).await.is_err() {
                 tracing::warn!(
@@ -37,6 +38,8 @@ impl Running {
                 );
             }
         }
+        // Legs of logins that were given up are left: no client waits for them.
+        sessions.shut_down();
         // After the sessions: the control plane hears that their accounts are quiet here. It returns when what was
         // applied is on disk.
         self.feed_stop.cancel();

@@ -208,10 +208,15 @@ impl Entry {
         }
     }
 
-    /// The holds that wait for it are others than `seen`, or its leg is to be reset.
-    pub(crate) fn poll_owes_other_than(&self, cx: &Context<'_>, seen: &[HoldId]) -> Poll<()> {
+    /// What presses a leg that does not end.
+    pub(crate) fn pressed(&self) -> Pressed {
+        self.inner.lock().pressed()
+    }
+
+    /// That is no longer `seen`.
+    pub(crate) fn poll_pressed_otherwise(&self, cx: &Context<'_>, seen: &Pressed) -> Poll<()> {
         let mut inner = self.inner.lock();
-        if inner.forced == Order::Reset || !inner.owes.iter().map(|hold| hold.id).eq(seen.iter().copied()) {
+        if inner.pressed() != *seen {
             return Poll::Ready(());
         }
         inner.wake_later(cx);
@@ -223,8 +228,12 @@ impl Entry {
     }
 
     /// Its leg does not end (Q2).
-    pub(crate) fn is_stuck(&self) {
+    pub(crate) fn gets_stuck(&self) {
         self.inner.lock().stuck = true;
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.inner.lock().stuck
     }
 
     /// The holds that wait for its leg, when that is stuck.
@@ -238,10 +247,6 @@ impl Entry {
             destination: inner.destination.clone(),
             about: self.about.clone(),
         })
-    }
-
-    pub(crate) fn owed_holds(&self) -> Vec<HoldId> {
-        self.inner.lock().owes.iter().map(|hold| hold.id).collect()
     }
 
     // ---- by others -----------------------------------------------------------------------------------
@@ -298,6 +303,24 @@ impl Entry {
     }
 }
 
+/// What presses a leg that does not end: the holds that wait for it, and the strongest order that comes from none.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Pressed {
+    pub(crate) holds: Vec<HoldId>,
+    forced: Order,
+}
+
+impl Pressed {
+    /// Whether the leg is reset now (Q2).
+    pub(crate) fn resets(&self, a_hold_waits: bool) -> bool {
+        match self.forced {
+            Order::Reset => true,
+            Order::Kick | Order::Shutdown => !a_hold_waits,
+            Order::Stay | Order::Drain { .. } => false,
+        }
+    }
+}
+
 /// What a task that went away left behind.
 pub(crate) enum Abandoned {
     WithLeg,
@@ -305,6 +328,13 @@ pub(crate) enum Abandoned {
 }
 
 impl Inner {
+    fn pressed(&self) -> Pressed {
+        Pressed {
+            holds: self.owes.iter().map(|hold| hold.id).collect(),
+            forced: self.forced,
+        }
+    }
+
     fn order(&self) -> Order {
         self.owes.iter().fold(self.forced, |order, hold| {
             order.strongest(Order::Drain {

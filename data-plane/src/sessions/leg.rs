@@ -13,7 +13,7 @@ pub struct LegIsOver {
 pub enum End {
     /// The backend's own end was read after ours was sent.
     BackendClosed,
-    /// It did not close in time while no hold waited for it, or the order was to reset: linger 0.
+    /// By order, or because it had not closed for long and no hold waited for it: linger 0.
     Reset,
     /// The dial was given up before credentials were sent, or failed.
     NeverStood,

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mailswitch_config::DestinationName;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Sessions;
 use super::about::{About, ActingFor};
@@ -17,8 +17,13 @@ use super::leg::{End, LegIsOver};
 use super::order::Order;
 use crate::route::Look;
 
-/// How long a backend may take to close after our half-close (Q2).
+/// How long a backend may take to close after our half-close (Q2). After that its leg is stuck.
 pub const LEG_END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a stuck leg that no hold waits for is read on. A backend may still process what it had read before a reset, so
+/// until then the session stays registered, and a hold that comes finds it (A2). Backends answer within this (an
+/// authentication delay, a slow APPEND); one that does not is hung or gone, and would keep a descriptor for ever.
+pub(super) const STUCK_LEG_FOLLOWED_FOR: Duration = Duration::from_secs(if cfg!(test) { 6 } else { 60 });
 
 /// A registered session.
 #[derive(Debug)]
@@ -103,26 +108,33 @@ impl Registered {
     /// Follows a leg to its end (Q2): `ends` half-closes it and reads until the backend's own end; dropping it resets
     /// the leg (linger 0 is set from the dial).
     ///
-    /// After `LEG_END_TIMEOUT` the leg is stuck. While a hold waits for it, that is reported and it is read on; a
-    /// reset would prove nothing to that hold. Otherwise, or by order, it is reset.
+    /// After `LEG_END_TIMEOUT` the leg is stuck: it is read on, the session stays registered, and every hold that waits
+    /// for it, now or later, is told. It is reset by order, or when no hold has waited for it for long. While one
+    /// waits only `Reset` does that: a reset proves nothing to it.
     pub async fn until_leg_is_over(&self, ends: impl Future<Output = ()>) -> LegIsOver {
         self.entry.enters(Phase::Ending, None);
         let mut ends = pin!(ends);
-        let deadline = tokio::time::Instant::now() + LEG_END_TIMEOUT;
-        if timeout_at(deadline, ends.as_mut()).await.is_ok() {
+        // A leg that was given up during the login may have had its time already.
+        if !self.entry.is_stuck() && timeout(LEG_END_TIMEOUT, ends.as_mut()).await.is_ok() {
             return LegIsOver::by(End::BackendClosed);
         }
-        self.entry.is_stuck();
+        let mut reset_at = Instant::now() + STUCK_LEG_FOLLOWED_FOR;
         loop {
-            let waiting = self.entry.owed_holds();
-            if self.order() == Order::Reset || !self.sessions.wait_for_a_leg(&waiting) {
+            self.report_stuck();
+            let pressed = self.entry.pressed();
+            let waited_for = self.sessions.wait_for_a_leg(&pressed.holds);
+            if pressed.resets(waited_for) {
                 return LegIsOver::by(End::Reset);
             }
-            self.report_stuck();
             tokio::select! {
                 biased;
                 () = ends.as_mut() => return LegIsOver::by(End::BackendClosed),
-                () = poll_fn(|cx| self.entry.poll_owes_other_than(cx, &waiting)) => {}
+                () = poll_fn(|cx| self.entry.poll_pressed_otherwise(cx, &pressed)) => {
+                    if waited_for {
+                        reset_at = Instant::now() + STUCK_LEG_FOLLOWED_FOR;
+                    }
+                }
+                () = sleep_until(reset_at), if !waited_for => return LegIsOver::by(End::Reset),
             }
         }
     }
@@ -152,7 +164,7 @@ impl Registered {
 
     /// Waits while held (A5). Without a leg: this is the session's confirmation for every hold that found it (Q4).
     /// Dropping the future gives its place back.
-    pub(crate) async fn wait(&self, until: tokio::time::Instant) -> Woken {
+    pub(crate) async fn wait(&self, until: Instant) -> Woken {
         self.entry.waits();
         let Some(_place) = self.sessions.place_to_wait(&self.entry) else {
             return Woken::NoRoom;
@@ -165,7 +177,7 @@ impl Registered {
     }
 
     pub(crate) fn report_stuck(&self) {
-        self.entry.is_stuck();
+        self.entry.gets_stuck();
         self.sessions.stuck(&self.entry);
     }
 

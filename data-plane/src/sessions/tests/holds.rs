@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use mailswitch_proto::id::HoldId;
 use mailswitch_proto::identifier::HashKey;
+use tokio::task::JoinHandle;
 
 use super::world::{HASH, Path, Truth, World, about, change, flipped, held, mapped, released, turns, who};
 use crate::route::Look;
 use crate::session::admit::{Outcome, admit};
-use crate::sessions::{ActingFor, DrainCause, End, Order, Phase, WaitPolicy, Which};
+use crate::sessions::registered::STUCK_LEG_FOLLOWED_FOR;
+use crate::sessions::{
+    ActingFor, DrainCause, End, LEG_END_TIMEOUT, Order, Phase, Registered, Stuck, WaitPolicy, Which,
+};
 use crate::table::{Serving, Table};
 
 /// Each account with its two login forms.
@@ -256,22 +261,97 @@ async fn a_backend_that_does_not_close_is_reported_and_not_quiet_until_it_does()
     assert!(world.sessions.stuck_legs().is_empty());
 }
 
-#[tokio::test]
-async fn a_stuck_leg_is_reset_once_no_hold_waits_for_it() {
-    let world = World::new(WaitPolicy::default());
+/// A bridged session of `ann` on `old`.
+fn bridged(world: &Arc<World>) -> Registered {
     world.change(&["ann"], mapped("old"));
     let session = world.register("ann");
     assert!(matches!(session.look(), Look::Route(_)));
     session.enters(Phase::Bridged, Some(&"old".into()));
-    let hold = HoldId::random();
-    world.change(&["ann"], held(hold));
-    let ending = tokio::spawn(async move { session.until_leg_is_over(std::future::pending()).await.how() });
+    session
+}
+
+/// Follows the session's leg, and leaves the registry.
+fn ends(session: Registered, leg: impl Future<Output = ()> + Send + 'static) -> JoinHandle<End> {
+    tokio::spawn(async move {
+        let over = session.until_leg_is_over(leg).await;
+        let how = over.how();
+        session.unregister(over);
+        how
+    })
+}
+
+async fn next_stuck(world: &World) -> Stuck {
     std::future::poll_fn(|cx| world.stuck.lock().poll_recv(cx))
         .await
-        .unwrap();
-    assert!(!ending.is_finished());
-    world.change(&["ann"], released(hold, "old"));
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_stuck_leg_is_found_by_the_next_hold() {
+    let world = World::new(WaitPolicy::default());
+    let session = bridged(&world);
+    let first = HoldId::random();
+    world.change(&["ann"], held(first));
+    let (close, closed) = tokio::sync::oneshot::channel::<()>();
+    let ending = ends(session, async { closed.await.unwrap() });
+    assert_eq!(next_stuck(&world).await.holds, [first]);
+    // Beyond the time for which a leg is read on that nobody waits for: somebody did.
+    tokio::time::sleep(STUCK_LEG_FOLLOWED_FOR + Duration::from_secs(1)).await;
+    world.change(&["ann"], released(first, "old"));
+    // The cutover is tried again: the backend still has not closed.
+    let second = HoldId::random();
+    world.change(&["ann"], held(second));
+    assert_eq!(next_stuck(&world).await.holds, [second]);
+    assert!(!world.is_quiet(second));
+    close.send(()).unwrap();
+    assert_eq!(ending.await.unwrap(), End::BackendClosed);
+    assert!(world.is_quiet(second));
+}
+
+#[tokio::test]
+async fn a_hold_finds_the_leg_of_a_client_that_went_long_before() {
+    let world = World::new(WaitPolicy::default());
+    let session = bridged(&world);
+    let (close, closed) = tokio::sync::oneshot::channel::<()>();
+    let ending = ends(session, async { closed.await.unwrap() });
+    // Longer than a backend may take; it is still busy with what it has read.
+    tokio::time::sleep(LEG_END_TIMEOUT + Duration::from_secs(1)).await;
+    let hold = HoldId::random();
+    world.change(&["ann"], held(hold));
+    assert!(!world.is_quiet(hold));
+    assert_eq!(next_stuck(&world).await.holds, [hold]);
+    close.send(()).unwrap();
+    assert_eq!(ending.await.unwrap(), End::BackendClosed);
+    assert!(world.is_quiet(hold));
+}
+
+#[tokio::test]
+async fn a_stuck_leg_is_reset_when_no_hold_has_waited_for_it_for_long() {
+    let world = World::new(WaitPolicy::default());
+    let session = bridged(&world);
+    let begun = tokio::time::Instant::now();
+    let ending = ends(session, std::future::pending());
     assert_eq!(ending.await.unwrap(), End::Reset);
+    assert!(begun.elapsed() >= STUCK_LEG_FOLLOWED_FOR);
+    assert_eq!(world.sessions.list(&Which::default(), 1).total, 0);
+}
+
+#[tokio::test]
+async fn a_stuck_leg_is_reset_by_order_when_no_hold_waits_for_it() {
+    for shut_down in [false, true] {
+        let world = World::new(WaitPolicy::default());
+        let session = bridged(&world);
+        let begun = tokio::time::Instant::now();
+        let ending = ends(session, std::future::pending());
+        tokio::time::sleep(LEG_END_TIMEOUT + Duration::from_secs(1)).await;
+        if shut_down {
+            world.sessions.shut_down();
+        } else {
+            world.sessions.kick(&Which::default());
+        }
+        assert_eq!(ending.await.unwrap(), End::Reset);
+        assert!(begun.elapsed() < STUCK_LEG_FOLLOWED_FOR, "not by order");
+    }
 }
 
 #[tokio::test]
