@@ -58,8 +58,9 @@ struct Client {
 pub async fn run(accepted: Accepted, front: Arc<Front>) {
     let id = SessionId::new(&uuid::Uuid::now_v7().simple().to_string());
     let protocol = front.listener.protocol.as_str();
-    // The fields are those of the log lines (behaviour §12); the attributes are the span's own.
-    let span = tracing::info_span!(
+    // The fields are those of the log lines (behaviour §12); the attributes are the span's own. Of the highest level,
+    // because a line has the fields only of those spans that the log's filter lets pass.
+    let span = tracing::error_span!(
         name::span::SESSION,
         session = %id,
         listener = %front.name,

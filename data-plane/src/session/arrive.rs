@@ -62,7 +62,11 @@ pub(super) async fn arrive(
         ends,
         mut permit,
     } = accepted;
-    let adopted = match announced(&mut tcp, ends, front).await {
+    let announced = tokio::select! {
+        () = connection.control().told_to_end() => return None,
+        announced = announced(&mut tcp, ends, front) => announced,
+    };
+    let adopted = match announced {
         Ok(adopted) => adopted,
         Err(error) => {
             tracing::debug!(%error, "closed before the dialogue");
@@ -97,7 +101,8 @@ async fn announced(tcp: &mut TcpStream, ends: ClientEnds, front: &Front) -> Resu
     }
     let patience = front.listener.preauth_timeout;
     if mode == ProxyProtocol::Optional {
-        let first = timeout(FIRST_BYTE.min(patience), tcp.readable()).await;
+        // A look, not `readable`: that may return with nothing there.
+        let first = timeout(FIRST_BYTE.min(patience), tcp.peek(&mut [0])).await;
         if first.is_err() {
             return Ok(ends);
         }
