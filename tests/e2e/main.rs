@@ -8,3 +8,4 @@ mod rig;
 mod routing;
 mod sight;
 mod stuck;
+mod wire;

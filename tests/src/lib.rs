@@ -13,6 +13,8 @@ pub mod load;
 pub mod place;
 pub mod postfix;
 pub mod process;
+pub mod raw;
 pub mod relay;
+pub mod scripted;
 pub mod template;
 pub mod when;

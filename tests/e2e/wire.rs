@@ -1,0 +1,13 @@
+//! The wire, held to its contract over raw sockets: what a client of a node alone reads, byte for byte, and what a
+//! backend behind it was sent. Each file is one topic.
+
+mod arriving;
+mod backends;
+mod before_login;
+mod failing;
+mod greetings;
+mod limits;
+mod logs;
+mod lone;
+mod scripts;
+mod stopping;

@@ -1,0 +1,117 @@
+//! A backend that fails: retries within one budget, and the breaker that marks a destination down (behaviour §4, §7.2).
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use mailswitch_tests::{ca::Ca, place::Place, raw::Raw, scripted::Scripted, when::eventually};
+
+use super::{
+    lone::{Lone, SOON, Setup},
+    scripts::{CAPABLE, IMAP_UNAVAILABLE, authenticate, destination, user},
+};
+
+#[test]
+fn an_early_end_is_tried_again_within_one_budget_and_a_refusal_is_not() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
+    let works = CAPABLE.to_owned() + &authenticate(0) + "S: a OK in\nEND";
+    // Closes twice before it greets; refuses; never greets.
+    let closes = Scripted::start(&place, &issued, move |number| {
+        if number < 2 { String::new() } else { works.clone() }
+    })?;
+    let refuses = Scripted::start(&place, &issued, |_| "S: * BYE no\nEND".to_owned())?;
+    let silent = Scripted::start(&place, &issued, |_| "END".to_owned())?;
+    let backends = [&closes, &refuses, &silent];
+    let (mut tables, mut moved) = (super::lone::DEAD.to_owned(), String::new());
+    for (number, backend) in backends.iter().enumerate() {
+        tables += &destination(number, backend, &issued, "imap", "plain", "");
+        writeln!(moved, "{} d{number}", user(number))?;
+    }
+    let setup = Setup {
+        server: "log_level = \"debug\"\nbackend_timeout = \"2s\"\nbackend_connect_retries = 2\n",
+        tables: &tables,
+        moved: &moved,
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    let login = |number| format!("S: * OK …\nC: a LOGIN {} pw\n", user(number));
+    node.play("imap", "implicit", &(login(0) + "S: a OK in"))?;
+    node.play("imap", "implicit", &(login(1) + IMAP_UNAVAILABLE))?;
+    let began = Instant::now();
+    node.play("imap", "implicit", &(login(2) + IMAP_UNAVAILABLE))?;
+    let took = began.elapsed();
+    assert!(
+        took > Duration::from_millis(1900) && took < Duration::from_millis(5500),
+        "{took:?}"
+    );
+    assert_eq!(backends.map(Scripted::accepted), [3, 1, 1]);
+    Ok(())
+}
+
+#[test]
+fn a_streak_of_failures_marks_a_destination_down_and_one_probe_finds_it_up_again() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
+    let up = CAPABLE.to_owned() + &authenticate(0) + "S: a OK in\nEND";
+    // Three failures open it, the first probe fails, the second finds it up.
+    let backend = Scripted::start(&place, &issued, move |number| {
+        if number < 4 {
+            "S: * BYE no\nEND".to_owned()
+        } else {
+            up.clone()
+        }
+    })?;
+    let tables = super::lone::DEAD.to_owned() + &destination(0, &backend, &issued, "imap", "plain", "");
+    let setup = Setup {
+        server: "log_level = \"debug\"\nhost_down_threshold = 3\nhost_down_min_clients = 2\n\
+                 host_down_cooldown = \"2s\"\nbackend_connect_retries = 0\n",
+        tables: &tables,
+        moved: "u0@x.example d0\n",
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    let login = |client: u8, answer: &str| -> Result<()> {
+        let mut raw = Raw::connect_from(place.address(client), node.at("imap", "implicit"))?;
+        raw.tls(node.client())?;
+        raw.play(
+            node.client(),
+            &format!("S: * OK …\nC: a LOGIN u0@x.example pw\n{answer}"),
+        )
+        .with_context(|| node.log_tail())
+    };
+    login(100, IMAP_UNAVAILABLE)?;
+    login(100, IMAP_UNAVAILABLE)?;
+    assert!(
+        !node.process.output().contains("marked down"),
+        "one client is not enough"
+    );
+    login(101, IMAP_UNAVAILABLE)?;
+    eventually("it is marked down", SOON, || {
+        node.process.output().contains("marked down").then_some(())
+    })?;
+    let opened = Instant::now();
+    let mut rejected = 0;
+    // At once, without a connection, until the cooldown ends.
+    while backend.accepted() == 3 {
+        login(102, IMAP_UNAVAILABLE)?;
+        rejected += 1;
+    }
+    assert!(rejected > 1, "nothing was rejected");
+    assert!(
+        opened.elapsed() >= Duration::from_millis(1900),
+        "{:?}",
+        opened.elapsed()
+    );
+    // The probe has failed: down again for a whole cooldown, and then it is up.
+    login(103, IMAP_UNAVAILABLE)?;
+    assert_eq!(backend.accepted(), 4);
+    eventually("a probe finds it up", SOON, || login(104, "S: a OK in").ok())?;
+    assert_eq!(backend.accepted(), 5);
+    assert!(node.process.output().contains("up again"));
+    login(105, "S: a OK in")
+}

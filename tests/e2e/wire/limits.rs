@@ -1,0 +1,231 @@
+//! What ends a connection that does not sign in: time, failures, room, size (behaviour §1, configuration §3.3).
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use mailswitch_tests::{ca::Ca, place::Place, raw::Raw, when::eventually};
+
+use super::lone::{Lone, SOON, Setup, base64};
+
+/// Of one line, literal or response.
+const LIMIT: usize = 64 * 1024;
+
+#[test]
+fn who_does_not_sign_in_in_time_is_told_so_and_closed() -> Result<()> {
+    let place = Place::new()?;
+    let setup = Setup {
+        listener: ", preauth_timeout = \"1s\"",
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &Ca::new(place.path())?, setup)?;
+    let began = Instant::now();
+    let mut waiting = Vec::new();
+    for (protocol, greeting, farewell) in [
+        ("imap", "S: * OK …", "S: * BYE…\nEND"),
+        ("submission", "S: 220 …", "S: 421 4.4.2…\nEND"),
+    ] {
+        for tls in ["implicit", "starttls", "plain"] {
+            waiting.push((node.play(protocol, tls, greeting)?, farewell));
+        }
+    }
+    // In the middle of a line, and within an exchange.
+    let mut unfinished = node.play("imap", "implicit", "S: * OK …")?;
+    unfinished.send("a LOG")?;
+    waiting.push((unfinished, "S: * BYE…\nEND"));
+    let exchange = node.play(
+        "submission",
+        "implicit",
+        "S: 220 …\nC: AUTH LOGIN\nS: 334 VXNlcm5hbWU6",
+    )?;
+    waiting.push((exchange, "S: 421 4.4.2…\nEND"));
+    // Who never speaks TLS hears nothing.
+    waiting.push((Raw::connect(node.at("imap", "implicit"))?, "END"));
+    for (mut raw, farewell) in waiting {
+        raw.play(node.client(), farewell)?;
+    }
+    ensure!(began.elapsed() >= Duration::from_secs(1), "too early");
+    Ok(())
+}
+
+#[test]
+fn the_last_failure_is_answered_and_the_connection_closed() -> Result<()> {
+    let place = Place::new()?;
+    let setup = Setup {
+        listener: ", max_auth_attempts = 3",
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &Ca::new(place.path())?, setup)?;
+    // Not counted: aborts, unknown commands that are well-formed.
+    let imap = "S: * OK …
+        C: a FOO
+        S: a BAD…
+        C: b AUTHENTICATE PLAIN
+        S: + 
+        C: *
+        S: b BAD…
+        C: c AUTHENTICATE NTLM
+        S: c NO…
+        C: d LOGIN ann
+        S: d NO…
+        C: e FOO
+        S: e BAD…
+        C: f \"
+        S: f BAD…
+        S: * BYE…
+        END";
+    node.play("imap", "implicit", imap)?;
+    let submission = "S: 220 …
+        C: FOO
+        S: 500 5.5.2…
+        C: AUTH PLAIN
+        S: 334 
+        C: *
+        S: 501 5.7.0…
+        C: AUTH NTLM
+        S: 504 5.5.4…
+        C: AUTH PLAIN !
+        S: 501 5.5.2…
+        C: MAIL FROM:<a@x.example>
+        S: 530 5.7.0…
+        C: \x01
+        S: 500 5.5.2…
+        S: 421 …
+        END";
+    node.play("submission", "implicit", submission)?;
+    Ok(())
+}
+
+#[test]
+fn a_connection_too_many_is_closed_without_a_byte_and_its_place_is_free_again() -> Result<()> {
+    let place = Place::new()?;
+    let setup = Setup {
+        listener: ", max_connections = 2",
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &Ca::new(place.path())?, setup)?;
+    for (protocol, greeting) in [("imap", "S: * OK …"), ("submission", "S: 220 …")] {
+        let greeted = || node.play(protocol, "starttls", greeting).ok();
+        let first = eventually("the first", SOON, greeted)?;
+        let _second = eventually("the second", SOON, greeted)?;
+        let mut third = Raw::connect(node.at(protocol, "starttls"))?;
+        assert_eq!(third.rest()?, "");
+        drop(first);
+        eventually("a place is free again", SOON, greeted)?;
+        // Each listener counts its own.
+        node.play(protocol, "plain", greeting)?;
+    }
+    assert!(node.process.output().contains("the listener is full"));
+    Ok(())
+}
+
+#[test]
+fn lines_literals_and_responses_may_be_as_long_as_the_limit_and_no_longer() -> Result<()> {
+    let place = Place::new()?;
+    let node = Lone::start(&place, &Ca::new(place.path())?, Setup::default())?;
+    let filled = |head: &str, length: usize| format!("{head}{}", "x".repeat(length - head.len()));
+    // A frame whose base64 has exactly this length.
+    let frame = |length: usize| base64(filled("\0ann@x.example\0", length / 4 * 3));
+    let unavailable = "S: a NO [UNAVAILABLE]…\nS: * BYE…\nEND";
+    let piece = "a LOGIN ann@x.example ";
+    for (what, said, answer) in [
+        (
+            "a line at the limit",
+            format!("C: {}", filled(piece, LIMIT)),
+            unavailable,
+        ),
+        (
+            "a line over it",
+            format!("C: {}", filled(piece, LIMIT + 1)),
+            "S: * BYE…\nEND",
+        ),
+        (
+            "a response at the limit",
+            format!("C: a AUTHENTICATE PLAIN\nS: + \nC: {}", frame(LIMIT)),
+            unavailable,
+        ),
+        (
+            "a response over it",
+            format!("C: a AUTHENTICATE PLAIN\nS: + \nC: {}", frame(LIMIT + 4)),
+            "S: * BYE…\nEND",
+        ),
+        (
+            "a literal of 60,000 octets",
+            format!(
+                "C: {piece}{{60000}}\nS: + Ready for 60000 bytes.\nC: {}",
+                "x".repeat(60_000)
+            ),
+            unavailable,
+        ),
+        (
+            "a literal that flows",
+            format!("C: {piece}{{60000+}}\nC: {}", "x".repeat(60_000)),
+            unavailable,
+        ),
+        (
+            "a literal over the limit that waits is not asked for",
+            format!("C: {piece}{{65537}}"),
+            "S: a BAD…\nC: b NOOP\nS: b OK…",
+        ),
+        (
+            "one that flows cannot be skipped",
+            format!("C: {piece}{{65537+}}"),
+            "S: * BYE…\nEND",
+        ),
+    ] {
+        let played = node.play("imap", "implicit", &format!("S: * OK …\n{said}\n{answer}"));
+        ensure!(played.is_ok(), "{what}: {:?}", played.err());
+    }
+    for (what, said, answer) in [
+        (
+            "a response at the limit",
+            format!("C: AUTH PLAIN\nS: 334 \nC: {}", frame(LIMIT)),
+            "S: 421 4.3.0…\nEND",
+        ),
+        (
+            "a line over it",
+            format!("C: {}", filled("NOOP ", LIMIT + 1)),
+            "S: 500 5.5…\nS: 421 …\nEND",
+        ),
+        (
+            "a line at the limit",
+            format!("C: {}", filled("NOOP ", LIMIT)),
+            "S: 250 2.0.0…",
+        ),
+    ] {
+        let played = node.play("submission", "implicit", &format!("S: 220 …\n{said}\n{answer}"));
+        ensure!(played.is_ok(), "{what}: {:?}", played.err());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_login_that_is_no_identifier_gets_the_temporary_failure_and_is_not_logged() -> Result<()> {
+    let place = Place::new()?;
+    let node = Lone::start(&place, &Ca::new(place.path())?, Setup::default())?;
+    let long = "l".repeat(1025);
+    for login in [
+        "ann b@x.example",
+        "%root",
+        "an\u{7}n@x.example",
+        &long,
+        "a\u{7f}b",
+    ] {
+        let imap = format!(
+            "S: * OK …\nC: a AUTHENTICATE PLAIN {}\nS: a NO [UNAVAILABLE]…\nS: * BYE…\nEND",
+            super::lone::plain(login, "pw")
+        );
+        node.play("imap", "implicit", &imap)?;
+        let submission = format!(
+            "S: 220 …\nC: AUTH PLAIN {}\nS: 421 4.3.0…\nEND",
+            super::lone::plain(login, "pw")
+        );
+        node.play("submission", "implicit", &submission)?;
+    }
+    let log = node.process.output();
+    assert!(log.contains("it is no identifier"), "{log}");
+    assert!(
+        !log.contains("ann b") && !log.contains("%root") && !log.contains(&long),
+        "{log}"
+    );
+    Ok(())
+}
