@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match live(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("mailswitch-control-plane: {error:#}");
+            eprintln!("mailswitch-control-plane: {}", said(&error));
             ExitCode::FAILURE
         }
     }
@@ -60,6 +60,18 @@ fn live(config: ControlPlaneConfig) -> anyhow::Result<()> {
     })
 }
 
+/// The error and its causes; not those that it has told itself.
+fn said(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        match said.is_empty() {
+            true => cause,
+            false if said.contains(&cause) => said,
+            false => format!("{said}: {cause}"),
+        }
+    })
+}
+
 fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if threads > 0 {
@@ -69,4 +81,17 @@ fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let bare = anyhow::anyhow!("disk full")
+            .context("the file: disk full")
+            .context("no start");
+        assert_eq!(said(&bare), "no start: the file: disk full");
+    }
 }

@@ -174,6 +174,100 @@ async fn a_change_with_the_same_idempotency_key_is_made_once_and_a_dry_run_never
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_it_would_do_and_one_that_would_do_nothing_does_not() {
+    let stage = Stage::configured().await;
+    stage
+        .account(&["alice@example.org", "alice.smith@example.org"])
+        .await;
+    let mut operator = stage.operator().await;
+    let dry = || {
+        Some(control::ChangeContext {
+            dry_run: true,
+            ..Default::default()
+        })
+    };
+    let request = control::CutoverStartRequest {
+        change: dry(),
+        ..cutover()
+    };
+    let planned = answered(operator.cutover_start(request).await);
+    assert_eq!(planned.account, "alice@example.org");
+    assert_eq!(
+        planned.identifiers,
+        ["alice@example.org", "alice.smith@example.org"]
+    );
+    assert_eq!(
+        (planned.from.as_slice(), planned.to.as_str()),
+        (&["legacy".to_owned()][..], "new")
+    );
+    assert_eq!(planned.step(), control::Step::Planned);
+    assert!(
+        planned.id.is_empty() && planned.started_unix_millis == 0,
+        "it has not begun"
+    );
+
+    let bob = |destination: &str| control::MappingSetRequest {
+        change: dry(),
+        identifier: "bob".to_owned(),
+        destination: destination.to_owned(),
+        unproven: false,
+    };
+    let would = answered(operator.mapping_set(bob("new")).await);
+    assert_eq!(would.notes.len(), 1, "{:?}", would.notes);
+    let request = control::MappingSetRequest {
+        change: because("a test"),
+        ..bob("new")
+    };
+    answered(operator.mapping_set(request).await);
+    let nothing = answered(operator.mapping_set(bob("new")).await);
+    assert_eq!(
+        (nothing.revision, nothing.notes.len()),
+        (0, 0),
+        "bob is there already"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_the_fleet_does_not_have_is_refused_with_the_names_that_it_has() {
+    let stage = Stage::configured().await;
+    let _node = Node::connect(&stage, Self_::new("fra-1")).await;
+    let mut operator = stage.operator().await;
+    let lagacy = "lagacy".to_owned();
+    let reset = control::BreakerResetRequest {
+        change: because("a test"),
+        destination: lagacy.clone(),
+    };
+    let mapped = control::MappingListRequest {
+        destination: lagacy.clone(),
+        ..Default::default()
+    };
+    let mut pages = answered(operator.mapping_list(mapped).await);
+    for problem in [
+        refused(operator.breaker_reset(reset).await),
+        refused(pages.message().await.map(tonic::Response::new)),
+    ] {
+        assert_eq!(problem.kind(), Kind::Precondition);
+        assert!(problem.remedy.contains("legacy"), "{}", problem.remedy);
+    }
+    let drain = control::NodeDrainRequest {
+        change: because("a test"),
+        node: "fra-2".to_owned(),
+        ..Default::default()
+    };
+    let list = control::SessionListRequest {
+        node: "fra-2".to_owned(),
+        ..Default::default()
+    };
+    for problem in [
+        refused(operator.node_drain(drain).await),
+        refused(operator.session_list(list).await),
+    ] {
+        assert_eq!(problem.kind(), Kind::Precondition);
+        assert!(problem.remedy.contains("fra-1"), "{}", problem.remedy);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cutover_is_done_when_every_node_has_said_that_it_is_quiet() {
     let stage = Stage::configured().await;
     stage.account(&["alice@example.org"]).await;

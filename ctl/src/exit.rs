@@ -141,11 +141,15 @@ impl From<Problem> for Failure {
 /// `file:line: error: key = value: message; remedy`
 #[must_use]
 pub fn finding_line(finding: &Finding) -> String {
-    let mut line = finding.file.clone();
-    if finding.line > 0 {
-        line.push_str(&format!(":{}", finding.line));
+    let mut line = String::new();
+    if !finding.file.is_empty() {
+        line.push_str(&finding.file);
+        if finding.line > 0 {
+            line.push_str(&format!(":{}", finding.line));
+        }
+        line.push_str(": ");
     }
-    line.push_str(&format!(": {}: ", finding.severity));
+    line.push_str(&format!("{}: ", finding.severity));
     match (finding.key.is_empty(), finding.value.is_empty()) {
         (true, _) => {}
         (false, true) => line.push_str(&format!("{}: ", finding.key)),
@@ -162,5 +166,29 @@ impl From<std::io::Error> for Failure {
     /// Of our own process: signal handlers, pipes.
     fn from(error: std::io::Error) -> Self {
         Self::new(Exit::Precondition, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_without_a_file_begins_with_what_is_wrong() {
+        let finding = Finding {
+            severity: "error".to_owned(),
+            message: "zed: it is there twice".to_owned(),
+            ..Finding::default()
+        };
+        assert_eq!(finding_line(&finding), "error: zed: it is there twice");
+        let in_file = Finding {
+            file: "fleet.toml".to_owned(),
+            line: 3,
+            ..finding
+        };
+        assert_eq!(
+            finding_line(&in_file),
+            "fleet.toml:3: error: zed: it is there twice"
+        );
     }
 }

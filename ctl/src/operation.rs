@@ -229,7 +229,7 @@ impl ResultView {
                     self.operation.missing.join(", ")
                 )
             }
-            Ended::Tried => format!("{account} could be moved; nothing was changed"),
+            Ended::Tried => format!("{account} could be moved from {source} to {to}; nothing was changed"),
             Ended::TimedOut | Ended::Outcome(Outcome::Unspecified) => {
                 format!("{account}: not ended yet; the operation goes on")
             }

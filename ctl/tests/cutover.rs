@@ -370,6 +370,34 @@ fn a_precopy_runs_before_anything_starts_and_its_failure_changes_nothing() {
 }
 
 #[test]
+fn a_dry_run_says_whom_it_would_move_from_where_to_where() {
+    let fleet = Fleet::start();
+    fleet.becomes(Step::Planned, Outcome::Unspecified);
+    fleet
+        .script
+        .operation
+        .send_modify(|operation| operation.id.clear());
+    let output = fleet.run(&with(&["--dry-run"]));
+    exits(&output, 0);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "alice@example.org could be moved from legacy to new; nothing was changed\n  \
+         identifiers   alice@example.org, alice\n",
+    );
+}
+
+#[test]
+fn what_is_no_operation_and_no_time_is_refused_with_what_to_write() {
+    let fleet = Fleet::start();
+    let output = fleet.run(&["operation", "watch", "123"]);
+    exits(&output, 1);
+    assert!(stderr(&output).contains("operation list"), "{}", stderr(&output));
+    let output = fleet.run(&with(&["--max-hold", "20"]));
+    exits(&output, 1);
+    assert!(stderr(&output).contains("such as \"30s\""), "{}", stderr(&output));
+}
+
+#[test]
 fn an_operation_can_be_joined_again_and_aborted() {
     let fleet = Fleet::start();
     let id = "01010101-0101-0101-0101-010101010101";

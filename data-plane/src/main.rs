@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure:#}");
+            eprintln!("{}", said(&failure));
             ExitCode::FAILURE
         }
     }
@@ -45,4 +45,29 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         telemetry.shutdown().await;
         Ok(())
     })
+}
+
+/// The failure and its causes; not those that it has told itself.
+fn said(failure: &Failure) -> String {
+    failure.chain().fold(String::new(), |said, cause| {
+        let cause = cause.to_string();
+        match said.is_empty() {
+            true => cause,
+            false if said.contains(&cause) => said,
+            false => format!("{said}: {cause}"),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let bare = anyhow::anyhow!("disk full")
+            .context("the file: disk full")
+            .context("no start");
+        assert_eq!(said(&bare), "no start: the file: disk full");
+    }
 }

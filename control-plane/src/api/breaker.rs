@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use mailswitch_proto::control::v1 as wire;
-use mailswitch_proto::control::v1::{Problem, problem::Kind};
 use mailswitch_proto::fleet::v1::{ResetBreaker, answer, request};
 use mailswitch_proto::trace_context;
 
@@ -18,14 +17,7 @@ pub(super) async fn reset(
 ) -> Answer<wire::BreakerResetResponse> {
     let context = caller.context(request.change)?;
     let destination = request.destination;
-    if plane.routing.config().destination(&destination).is_none() {
-        let what = format!("{destination:?} is no destination of the fleet");
-        return Err(Problem::new(
-            Kind::Invalid,
-            what,
-            "see `mailswitchctl export` for their names",
-        ));
-    }
+    super::destination::known(&plane, &destination)?;
     let ask = request::Request::ResetBreaker(ResetBreaker {
         destination: destination.clone(),
     });

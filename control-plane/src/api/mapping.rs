@@ -137,7 +137,13 @@ pub(super) async fn list(
             let mut conn = plane.writer.pool().acquire().await.map_err(store::Error::from)?;
             let rows = store::mapping::mapping_list(&mut conn, destination, domain, &after, ROWS).await?;
             drop(conn);
-            let Some((last, _)) = rows.last() else { break };
+            let Some((last, _)) = rows.last() else {
+                // None at all, for a name that is a slip of the pen.
+                return match destination.filter(|_| after.is_empty()) {
+                    Some(name) => super::destination::known(&plane, name),
+                    None => Ok(()),
+                };
+            };
             after.clone_from(last);
             let rows = rows.into_iter();
             let mappings = rows

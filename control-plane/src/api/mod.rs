@@ -10,6 +10,7 @@ mod backup;
 mod breaker;
 mod caller;
 mod config;
+mod destination;
 mod mapping;
 mod node;
 mod operation;

@@ -28,7 +28,7 @@ pub(super) fn named(plane: &ControlPlane, name: &str) -> Answer<Vec<Node>> {
             known => format!("take one of: {}", known.join(", ")),
         };
         return Err(Problem::new(
-            Kind::Invalid,
+            Kind::Precondition,
             format!("there is no node {name:?}"),
             remedy,
         ));

@@ -13,8 +13,8 @@ use mailswitch_proto::id::{HoldId, InvalidId, OperationId};
 use super::caller::believed;
 use super::pages::{self, Pages};
 use super::{Answer, Caller};
-use crate::change::{self, Committed, Context, Mode};
-use crate::cutover::operation::{Hook, HookKind, Outcome, Step};
+use crate::change::{self, Committed, Mode};
+use crate::cutover::operation::{Hook, HookKind, Operation, Outcome, Step};
 use crate::cutover::request::{
     HookReport, Hooks, NewMail, Proof, Reach, Rollback, Standing, Start, Times, View, Will,
 };
@@ -48,8 +48,10 @@ pub(super) async fn cutover(
         },
         times: times(request.drain_timeout_millis, request.max_hold_millis),
     };
-    let recorded = plane.cutovers.begin(&context, &start).await?;
-    begun(&plane, &context, recorded, &start.identifier).await
+    match context.mode {
+        Mode::Commit => begun(&plane, plane.cutovers.begin(&context, &start).await?).await,
+        Mode::DryRun => Ok(tried(plane.cutovers.try_begin(&context, &start).await?)),
+    }
 }
 
 pub(super) async fn rollback(
@@ -72,34 +74,29 @@ pub(super) async fn rollback(
         },
         times: times(request.drain_timeout_millis, request.max_hold_millis),
     };
-    let recorded = plane.cutovers.roll_back(&context, &rollback).await?;
-    begun(&plane, &context, recorded, &rollback.identifier).await
+    match context.mode {
+        Mode::Commit => begun(&plane, plane.cutovers.roll_back(&context, &rollback).await?).await,
+        Mode::DryRun => Ok(tried(plane.cutovers.try_roll_back(&context, &rollback).await?)),
+    }
 }
 
-/// A dry run has recorded nothing: it answers that it could have begun.
-async fn begun(
-    plane: &ControlPlane,
-    context: &Context,
-    recorded: Committed<OperationId>,
-    identifier: &str,
-) -> Answer<wire::Operation> {
-    let operation = match context.mode {
-        Mode::Commit => {
-            let recorded = plane.cutovers.get(recorded.output).await;
-            of_view(recorded.map_err(change::Error::after_the_commit)?, &plane.nodes)
-        }
-        Mode::DryRun => wire::Operation {
-            account: identifier.to_owned(),
-            step: wire::Step::Planned.into(),
-            reason: context.reason.clone(),
-            started_by: context.actor.who.clone(),
-            ..Default::default()
-        },
-    };
+async fn begun(plane: &ControlPlane, recorded: Committed<OperationId>) -> Answer<wire::Operation> {
+    let view = plane.cutovers.get(recorded.output).await;
     Ok(wire::Operation {
         notes: recorded.notes,
-        ..operation
+        ..of_view(view.map_err(change::Error::after_the_commit)?, &plane.nodes)
     })
+}
+
+/// What would have begun: whom it would move, from where, to where. It is recorded nowhere, so it has no id and has not
+/// started.
+fn tried(planned: Committed<Operation>) -> wire::Operation {
+    wire::Operation {
+        id: Vec::new(),
+        started_unix_millis: 0,
+        notes: planned.notes,
+        ..of_operation(planned.output)
+    }
 }
 
 pub(super) async fn get(
@@ -236,6 +233,13 @@ pub(super) fn of_view(view: View, nodes: &Nodes) -> wire::Operation {
         operation, proofs, ..
     } = view;
     wire::Operation {
+        proofs: proofs.into_iter().map(|proof| of_proof(proof, nodes)).collect(),
+        ..of_operation(operation)
+    }
+}
+
+fn of_operation(operation: Operation) -> wire::Operation {
+    wire::Operation {
         id: operation.id.to_vec(),
         account: operation.subject.name,
         identifiers: operation.subject.identifiers,
@@ -249,7 +253,7 @@ pub(super) fn of_view(view: View, nodes: &Nodes) -> wire::Operation {
         hold: operation.hold.map(HoldId::to_vec).unwrap_or_default(),
         hold_revision: operation.hold_revision.map_or(0, |revision| revision.0),
         end_revision: operation.end_revision.map_or(0, |revision| revision.0),
-        proofs: proofs.into_iter().map(|proof| of_proof(proof, nodes)).collect(),
+        proofs: Vec::new(),
         cause: operation.cause,
         missing: operation.missing,
         started_unix_millis: unix_millis(Some(operation.started_at)),

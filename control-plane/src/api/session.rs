@@ -37,7 +37,7 @@ pub(super) async fn list(
     };
     let ask = request::Request::ListSessions(ListSessions {
         keys: pack(&keys),
-        destination: request.destination,
+        destination: request.destination.clone(),
         limit: if request.limit == 0 {
             LIMIT
         } else {
@@ -45,9 +45,13 @@ pub(super) async fn list(
         },
     });
     let answers = ask_all(nodes, &ask, &trace_context::traceparent()).await;
-    Ok(wire::SessionListResponse {
-        nodes: answers.into_iter().map(listed).collect(),
-    })
+    let nodes: Vec<wire::NodeSessions> = answers.into_iter().map(listed).collect();
+    let some = |node: &wire::NodeSessions| node.page.as_ref().is_some_and(|page| page.total > 0);
+    if !request.destination.is_empty() && !nodes.iter().any(some) {
+        // Sessions of a destination that was removed are listed; none at all may be a slip of the pen.
+        super::destination::known(&plane, &request.destination)?;
+    }
+    Ok(wire::SessionListResponse { nodes })
 }
 
 pub(super) async fn kick(

@@ -89,7 +89,10 @@ impl Change for Import<'_> {
         self.on_one_destination(draft, &rules, &accounts, &all, &mut wrong)
             .await?;
         if !wrong.is_empty() {
-            let what = format!("{} things are wrong with the accounts", wrong.len());
+            let what = match wrong.len() {
+                1 => "one thing is wrong with the accounts".to_owned(),
+                number => format!("{number} things are wrong with the accounts"),
+            };
             wrong.truncate(NAMED);
             return Err(
                 Refusal::precondition(what, "nothing was changed; correct them and try again")
@@ -186,6 +189,7 @@ fn normal(rules: &Rules, wishes: &[Wish], wrong: &mut Vec<String>) -> Vec<Accoun
     let mut accounts = Vec::with_capacity(wishes.len());
     for (at, wish) in wishes.iter().enumerate() {
         let mut identifiers: Vec<(String, Key)> = Vec::with_capacity(wish.identifiers.len());
+        let known_wrong = wrong.len();
         for text in &wish.identifiers {
             match rules.identifier(text) {
                 Err(why) => wrong.push(why),
@@ -201,6 +205,7 @@ fn normal(rules: &Rules, wishes: &[Wish], wrong: &mut Vec<String>) -> Vec<Accoun
             }
         }
         match identifiers.first() {
+            None if wrong.len() > known_wrong => {}
             None => wrong.push(format!("account {} of the list has no identifier", at + 1)),
             Some((name, _)) => {
                 let mut addresses = wish.addresses.clone();

@@ -55,6 +55,9 @@ pub trait Change: Sync {
     fn make(&self, draft: &mut Draft<'_>) -> impl Future<Output = Result<Self::Output, Error>> + Send;
 }
 
+/// Says apart a dry run of something from one that would change nothing.
+const DRY_RUN: &str = "this was a dry run: without --dry-run, it would be a new revision";
+
 /// How long a change may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
@@ -212,10 +215,14 @@ impl Writer {
         made.write(&mut txn, context, change, &output).await?;
         if context.mode == Mode::DryRun {
             txn.rollback().await?;
+            let mut notes = made.notes;
+            if made.breadth.is_some() {
+                notes.push(DRY_RUN.to_owned());
+            }
             return Ok(Committed {
                 position: None,
                 output,
-                notes: made.notes,
+                notes,
             });
         }
         if made.breadth.is_none() {

@@ -3,6 +3,7 @@
 use chrono::Utc;
 use mailswitch_proto::id::{InstanceId, OperationId};
 use mailswitch_proto::identifier::Key;
+use parking_lot::Mutex;
 
 use super::operation::{Fence, Hook, Kind, Operation, Step, Subject};
 use super::request::{Hooks, NewMail, Reach, Rollback, Start, Times, Will};
@@ -22,6 +23,8 @@ pub struct Begin {
     ask: Ask,
     context: Context,
     holder: InstanceId,
+    /// What was last made, for a dry run: it is recorded nowhere.
+    made: Mutex<Option<Operation>>,
 }
 
 enum Ask {
@@ -35,6 +38,7 @@ impl Begin {
             ask: Ask::Cutover(start),
             context: context.clone(),
             holder,
+            made: Mutex::default(),
         }
     }
 
@@ -43,7 +47,13 @@ impl Begin {
             ask: Ask::Rollback(rollback),
             context: context.clone(),
             holder,
+            made: Mutex::default(),
         }
+    }
+
+    /// The operation that it would record; none when it was done before, with the same key.
+    pub(super) fn planned(self) -> Option<Operation> {
+        self.made.into_inner()
     }
 }
 
@@ -79,7 +89,9 @@ impl Change for Begin {
             &operation.target,
             Proof::Standing,
         );
-        Ok(operation.id.uuid())
+        let id = operation.id.uuid();
+        *self.made.lock() = Some(operation);
+        Ok(id)
     }
 }
 
@@ -288,7 +300,7 @@ async fn subject(draft: &mut Draft<'_>, rules: &Rules, text: &str, reach: Reach)
     if let Some(other) = store::operation::operation_open_on_get(draft.conn, &subject.identifiers).await? {
         return Err(Refusal::precondition(
             format!("operation {other} already moves {}", subject.name),
-            format!("wait for it, or abort it: mailswitchctl cutover --abort {other}"),
+            format!("wait for it, or abort it: mailswitchctl operation abort {other}"),
         )
         .into());
     }

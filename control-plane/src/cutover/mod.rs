@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::begin::Begin;
-use self::operation::HookKind;
+use self::operation::{HookKind, Operation};
 use self::request::{HookLease, HookReport, Rollback, Start, View};
 use crate::change::patience::patiently;
 use crate::change::sessions::Nodes;
@@ -108,6 +108,41 @@ impl Cutovers {
             &Begin::rollback(rollback.clone(), context, self.inner.instance),
         )
         .await
+    }
+
+    /// A dry run of `begin`: what would be recorded.
+    ///
+    /// # Errors
+    /// Refused when it may not be.
+    pub async fn try_begin(&self, context: &Context, start: &Start) -> Result<Committed<Operation>, Error> {
+        let begin = Begin::cutover(start.clone(), context, self.inner.instance);
+        self.rehearse(context, begin).await
+    }
+
+    /// A dry run of `roll_back`.
+    ///
+    /// # Errors
+    /// Refused when it may not be.
+    pub async fn try_roll_back(
+        &self,
+        context: &Context,
+        rollback: &Rollback,
+    ) -> Result<Committed<Operation>, Error> {
+        let begin = Begin::rollback(rollback.clone(), context, self.inner.instance);
+        self.rehearse(context, begin).await
+    }
+
+    async fn rehearse(&self, context: &Context, begin: Begin) -> Result<Committed<Operation>, Error> {
+        let tried = self.inner.writer.commit(context, &begin).await?;
+        let operation = match begin.planned() {
+            Some(operation) => operation,
+            None => self.get(OperationId::from(tried.output)).await?.operation,
+        };
+        Ok(Committed {
+            position: None,
+            output: operation,
+            notes: tried.notes,
+        })
     }
 
     async fn launch(&self, context: &Context, begin: &Begin) -> Result<Committed<OperationId>, Error> {

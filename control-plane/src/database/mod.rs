@@ -11,8 +11,8 @@ use std::time::Duration;
 use mailswitch_proto::id::FleetId;
 use mailswitch_proto::identifier::HashKey;
 use rand::RngExt as _;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgPool};
 
 use crate::store;
 use crate::store::fleet::Fleet;
@@ -80,7 +80,12 @@ impl Database {
         options: PgConnectOptions,
         private: Option<private::Private>,
     ) -> Result<Self, OpenError> {
-        let pool = pool(options).await.map_err(OpenError::Unreachable)?;
+        let pool = match pool(options.clone()).await {
+            Ok(pool) => pool,
+            // The pool tried until its time was over, and does not say what it met.
+            Err(sqlx::Error::PoolTimedOut) => return Err(OpenError::Unreachable(refusal(&options).await)),
+            Err(error) => return Err(OpenError::Unreachable(error)),
+        };
         schema::migrate(&pool).await?;
         let mut conn = pool.acquire().await.map_err(OpenError::Unreachable)?;
         let fresh = Fleet {
@@ -136,6 +141,15 @@ impl Database {
         if let Some(private) = self.private {
             private.stop().await;
         }
+    }
+}
+
+/// Why one connection cannot be made now.
+async fn refusal(options: &PgConnectOptions) -> sqlx::Error {
+    let once = tokio::time::timeout(Duration::from_secs(2), options.connect()).await;
+    match once {
+        Ok(Err(error)) => error,
+        Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailswitch_proto::control::v1::{AccountListRequest, CutoverStartRequest, Operation};
+use mailswitch_proto::control::v1::{CutoverStartRequest, Operation};
 
 use super::Context;
 use crate::change::{ChangeArguments, rehearsed};
@@ -136,35 +136,9 @@ async fn rehearse(connection: &Connection, request: &CutoverStartRequest) -> Res
         change: request.change.as_ref().map(rehearsed),
         ..request.clone()
     };
-    let operation = connection
+    connection
         .ask(async |mut control| control.cutover_start(tried).await)
-        .await?;
-    let wanted = AccountListRequest {
-        identifier: request.identifier.clone(),
-        ..Default::default()
-    };
-    let mut pages = connection
-        .ask(async |mut control| control.account_list(wanted).await)
-        .await?;
-    let page = pages
-        .message()
         .await
-        .map_err(|status| connection.refused(&status))?;
-    let account = page.and_then(|page| page.accounts.into_iter().next());
-    let (identifiers, at) = match account {
-        Some(account) => (account.identifiers, account.destination),
-        None => (vec![operation.account.clone()], String::new()),
-    };
-    Ok(Operation {
-        identifiers,
-        from: if at.is_empty() {
-            request.from.clone()
-        } else {
-            vec![at]
-        },
-        to: request.to.clone(),
-        ..operation
-    })
 }
 
 async fn start(
@@ -193,7 +167,9 @@ pub(super) fn interrupted_at_start() -> Failure {
 
 /// `15s`, `5m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    mailswitch_config::duration::parse(text).map_err(|error| error.to_string())
+    mailswitch_config::duration::parse(text).map_err(|error| {
+        format!("it {error}; write a whole number and one unit of ms, s, m, h or d, such as \"30s\"")
+    })
 }
 
 fn millis(duration: Option<Duration>) -> u64 {

@@ -215,6 +215,7 @@ fn parse_mapping(line: &str) -> Result<Mapping, String> {
             identifier: (*identifier).to_owned(),
             destination: (*destination).to_owned(),
         }),
+        [_] => Err("write identifier<TAB>destination; there is one field".to_owned()),
         _ => Err(format!(
             "write identifier<TAB>destination; there are {} fields",
             fields.len()
@@ -249,7 +250,7 @@ impl Render for Mappings {
         for row in &self.mappings {
             grid.row([row.identifier.clone(), row.destination.clone()]);
         }
-        grid.text_or("there are no mappings: everything goes to the default destination")
+        grid.text_or("there are no such mappings: identifiers without one go to the default destination")
     }
 }
 

@@ -41,6 +41,7 @@ pub struct ListArguments {
 #[derive(Debug, clap::Args)]
 pub struct WatchArguments {
     /// The operation's id.
+    #[arg(value_parser = operation_id)]
     id: OperationId,
     #[command(flatten)]
     follow: FollowArguments,
@@ -50,6 +51,7 @@ pub struct WatchArguments {
 #[derive(Debug, clap::Args)]
 pub struct AbortArguments {
     /// The operation's id.
+    #[arg(value_parser = operation_id)]
     id: OperationId,
     #[command(flatten)]
     follow: FollowArguments,
@@ -145,4 +147,11 @@ impl Render for Operations {
     fn table(&self) -> String {
         operations_grid(&self.operations).text_or("there are no such operations")
     }
+}
+
+/// An id as `operation list` shows it.
+fn operation_id(text: &str) -> Result<OperationId, String> {
+    text.parse().map_err(|_| {
+        "it is not an operation's id; `mailswitchctl operation list --ended` shows them".to_owned()
+    })
 }

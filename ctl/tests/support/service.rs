@@ -67,24 +67,6 @@ impl Control for Scripted {
         Ok(Response::new(self.operation()))
     }
 
-    async fn account_list(
-        &self,
-        _: Request<AccountListRequest>,
-    ) -> Result<Response<Self::AccountListStream>, Status> {
-        let Operation {
-            account, identifiers, ..
-        } = self.operation();
-        let accounts = vec![Account {
-            name: account,
-            identifiers,
-            destination: "legacy".into(),
-            ..Account::default()
-        }];
-        Ok(Response::new(
-            tokio_stream::once(Ok(AccountPage { accounts })).boxed(),
-        ))
-    }
-
     async fn operation_get(&self, _: Request<OperationRef>) -> Result<Response<Operation>, Status> {
         Ok(Response::new(self.operation()))
     }
@@ -139,6 +121,7 @@ impl Control for Scripted {
         mapping_unset(MappingUnsetRequest) -> Committed;
         mapping_list(MappingListRequest) -> Self::MappingListStream;
         mapping_import(Streaming<MappingImportRequest>) -> ImportResponse;
+        account_list(AccountListRequest) -> Self::AccountListStream;
         account_import(Streaming<AccountImportRequest>) -> ImportResponse;
         resolve(ResolveRequest) -> ResolveResponse;
         rollback_start(RollbackStartRequest) -> Operation;
