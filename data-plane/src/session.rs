@@ -30,7 +30,7 @@ use self::control::Connection;
 use crate::backend::announce::ClientEnds;
 use crate::listen::{Accepted, Permit};
 use crate::node::Node;
-use crate::sessions::{About, SessionId, current_trace};
+use crate::sessions::{About, LegIsOver, SessionId, current_trace};
 
 /// What the sessions of one listener share.
 #[derive(Debug)]
@@ -101,6 +101,12 @@ async fn serve(accepted: Accepted, id: SessionId, front: &Front) {
         .knowledge
         .sessions()
         .register(login.acting_for.clone(), about);
+    if !login.is_current(front) {
+        tracing::info!("identifiers got another form during the login");
+        registered.unregister(LegIsOver::never_stood());
+        answer::say_and_close(leg, &login.command.temporary_failure()).await;
+        return;
+    }
     let mut path = legs::Path::new(&login, &leg, &client, front);
     let outcome = admit::admit(registered, &mut path, dialogue::client_gone(&mut leg)).await;
     match outcome {

@@ -9,6 +9,7 @@
 mod about;
 mod changes;
 mod entry;
+mod form;
 mod hold;
 mod leg;
 mod list;

@@ -2,6 +2,8 @@
 //! share. A login that is no identifier gets the temporary failure: it may be a password in the wrong field, and
 //! must not look like a wrong one.
 
+use std::sync::Arc;
+
 use mailswitch_dialogue::sasl::Frame;
 use mailswitch_dialogue::{ClientCommand, Credential, Helo, Hops, Login, Method, Routing};
 use mailswitch_proto::identifier::{Identifier, Rules};
@@ -21,6 +23,15 @@ pub(super) struct Identified {
     pub(super) command: ClientCommand,
     pub(super) helo: Option<Helo>,
     pub(super) hops: Option<Hops>,
+    rules: Arc<Rules>,
+}
+
+impl Identified {
+    /// What was identified is still what it would be now. To be asked once it is registered: whoever changes the rules
+    /// follows the registered ones.
+    pub(super) fn is_current(&self, front: &Front) -> bool {
+        *self.rules == *front.node.knowledge.identifier_rules()
+    }
 }
 
 /// None: it was answered, and is closed.
@@ -33,9 +44,9 @@ pub(super) async fn identify(leg: Leg, login: Box<Login>, front: &Front) -> Opti
         helo,
         hops,
     } = *login;
+    let rules = front.node.knowledge.identifier_rules();
     let acting_for = match routing {
         Routing::Login(login) => {
-            let rules = front.node.knowledge.identifier_rules();
             match Identifier::from_login(&login, &rules) {
                 Ok(identifier) => ActingFor::one(identifier, authorized_as(&credential, &rules)),
                 Err(error) => {
@@ -63,6 +74,7 @@ pub(super) async fn identify(leg: Leg, login: Box<Login>, front: &Front) -> Opti
         command,
         helo,
         hops,
+        rules,
     };
     Some((leg, identified))
 }

@@ -23,7 +23,13 @@ impl ActingFor {
     /// The identifier that routes it, and others that it acts for (a SASL authorization identity).
     #[must_use]
     pub fn one(routed_by: Identifier, others: impl IntoIterator<Item = Identifier>) -> Self {
-        let mut all = vec![routed_by];
+        Self([routed_by].into()).also(others)
+    }
+
+    /// These, too.
+    #[must_use]
+    pub(super) fn also(self, others: impl IntoIterator<Item = Identifier>) -> Self {
+        let mut all = self.0.into_vec();
         for other in others {
             if !all.contains(&other) {
                 all.push(other);

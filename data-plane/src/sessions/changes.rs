@@ -128,7 +128,7 @@ impl Sessions {
         }
         if keys.iter().any(|key| self.shards.is_domain_in_use(*key)) {
             for entry in self.shards.all() {
-                if self.table.read().look(&entry.acting_for) == Look::Held {
+                if self.table.read().look(&entry.filed_for()) == Look::Held {
                     entry.owe(&hold);
                 }
             }
@@ -208,7 +208,7 @@ impl Sessions {
         let all = self.shards.all();
         self.shards.clear();
         for entry in all {
-            let filed = filed(&entry.acting_for, hash);
+            let filed = filed(&entry.filed_for(), hash);
             entry.file_anew(filed.clone());
             self.shards.insert(&entry, &filed);
         }

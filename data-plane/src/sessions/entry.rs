@@ -78,6 +78,8 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 struct Inner {
     filed: Filed,
+    /// Where it is filed for more than it acts for: its identifiers may have another form now.
+    filed_for: Option<Box<ActingFor>>,
     phase: Phase,
     destination: Option<DestinationName>,
     forced: Order,
@@ -103,6 +105,7 @@ impl Entry {
             since: Instant::now(),
             inner: Mutex::new(Inner {
                 filed,
+                filed_for: None,
                 phase: Phase::Registered,
                 destination: None,
                 forced: Order::Stay,
@@ -121,6 +124,18 @@ impl Entry {
     /// The key of the identifier that routes it.
     pub(crate) fn first_key(&self) -> Option<Key> {
         self.inner.lock().filed.keys.first().copied()
+    }
+
+    /// For whom it is filed.
+    pub(crate) fn filed_for(&self) -> ActingFor {
+        let inner = self.inner.lock();
+        inner.filed_for.as_deref().unwrap_or(&self.acting_for).clone()
+    }
+
+    pub(crate) fn file_for(&self, acting_for: ActingFor, filed: Filed) {
+        let mut inner = self.inner.lock();
+        inner.filed_for = Some(Box::new(acting_for));
+        inner.filed = filed;
     }
 
     pub(crate) fn file_anew(&self, filed: Filed) {

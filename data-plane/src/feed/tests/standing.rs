@@ -4,8 +4,11 @@ use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::fleet::v1::fleet_message::Message as FromFleet;
 use mailswitch_proto::revision::Position;
 
-use super::play::{ControlPlane, FLEET, Node, OLD, delta, example, flipped, held, mapped, resource};
+use super::play::{
+    ControlPlane, FLEET, Node, OLD, about, delta, example, flipped, held, mapped, resource, who,
+};
 use crate::route::{Look, Refusal};
+use crate::sessions::{ActingFor, LegIsOver, Order};
 use crate::source::Readiness;
 
 #[tokio::test]
@@ -274,4 +277,25 @@ async fn a_replica_that_goes_away_moves_its_nodes_to_another() {
     let (_stream, hello) = second.accept().await;
     assert_eq!(hello.node, "fra-1");
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_whose_identifier_gets_another_form_ends_and_is_found_under_both_until_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = ControlPlane::start().await;
+    let node = Node::start(directory.path(), &[plane.address]);
+    let (mut stream, at) = plane.accept_and_fill().await;
+    let sessions = node.knowledge.sessions();
+    let short = sessions.register(ActingFor::one(who("ann"), []), about("s1"));
+    let other = sessions.register(ActingFor::one(who("bob@example.org"), []), about("s2"));
+    assert_eq!(node.goes_to("ann"), Some("old".into()));
+    let routing = r#"{"default_destination":"old","bare_domain":"example.org"}"#;
+    let at = stream.delta(at, vec![resource("routing", "", routing)]).await;
+    let at = stream.delta(at, vec![held(&["ann@example.org"], [1; 16])]).await;
+    stream.applied(at).await;
+    assert_eq!(short.order(), Order::Kick);
+    assert_eq!(other.order(), Order::Stay);
+    assert!(sessions.quiesced().is_empty(), "ann's session has not ended");
+    short.unregister(LegIsOver::never_stood());
+    assert_eq!(stream.quiesced().await.hold, [1; 16]);
 }
