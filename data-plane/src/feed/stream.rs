@@ -9,7 +9,7 @@ use mailswitch_proto::fleet::v1::fleet_client::FleetClient;
 use mailswitch_proto::fleet::v1::fleet_message::Message as FromFleet;
 use mailswitch_proto::fleet::v1::node_message::Message as FromNode;
 use mailswitch_proto::id::{FleetId, HoldId, InvalidId};
-use mailswitch_proto::revision::Revision;
+use mailswitch_proto::revision::{Position, Revision};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,7 +23,7 @@ use crate::sessions::Stuck;
 use crate::source::Knowledge;
 use crate::source::resources::Resources;
 use crate::state_file::{Directory, DirectoryError, Writer};
-use crate::table::{Builder, Rejection};
+use crate::table::{Builder, Rejection, Serving};
 
 /// Between two reports of counters.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -236,10 +236,14 @@ impl Stream<'_> {
 }
 
 fn hello(node: &Node) -> wire::Hello {
-    let (position, fleet) = node
-        .knowledge
-        .sessions()
-        .with_table(|table| (table.position(), table.fleet()));
+    let (position, fleet) = node.knowledge.sessions().with_table(|table| {
+        // A table that missed a part of a change is made whole by a snapshot only (N7).
+        let position = match table.serving() {
+            Serving::NotSynced => Position::NONE,
+            Serving::From(_) | Serving::Yes => table.position(),
+        };
+        (position, table.fleet())
+    });
     wire::Hello {
         node: node.identity.node.as_str().to_owned(),
         instance: node.directory.instance().to_vec(),

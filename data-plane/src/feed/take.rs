@@ -46,6 +46,9 @@ pub(super) enum TakeError {
     /// A change set that is no message. Its digest was right: it is stored so.
     #[error("revision {0} cannot be decoded")]
     Payload(Revision),
+    /// A part of it could not be applied: only a snapshot makes the table whole again.
+    #[error("revision {0} is damaged: the table has to be sent anew")]
+    Damaged(Revision),
 }
 
 impl Stream<'_> {
@@ -113,6 +116,10 @@ impl Stream<'_> {
         };
         self.node.writer.append(at, delta.payload, sync);
         self.follow(applied, at.revision).await;
+        let sessions = self.node.knowledge.sessions();
+        if sessions.with_table(|table| table.serving() == Serving::NotSynced) {
+            return Err(TakeError::Damaged(at.revision));
+        }
         Ok(())
     }
 

@@ -72,13 +72,7 @@ pub(crate) fn prepare(
     let waits = wait_policy(waits, &config.cutover);
     let (sessions, stuck) = Sessions::new(table, waits, report);
     let source = sessions.clone();
-    let writer = prepared.start(move || {
-        source.with_table(|table| Snapshot {
-            fleet: table.fleet(),
-            begin: table.snapshot_begin(),
-            changes: table.snapshot_changes(),
-        })
-    })?;
+    let writer = prepared.start(move || source.with_table(Snapshot::of))?;
     let knowledge = Knowledge::new(sessions, config);
     let identity = Identity {
         node: link.node.clone(),

@@ -22,7 +22,7 @@ use super::writer::{Snapshot, Sync};
 use super::{Corruption, Directory, DirectoryError, Recovered, Writer};
 use crate::route::Look;
 use crate::sessions::ActingFor;
-use crate::table::{Builder, Table};
+use crate::table::{Builder, Serving, Table};
 
 const HASH: HashKey = HashKey([9; 16]);
 
@@ -90,14 +90,6 @@ fn table() -> Table {
     builder.end(Revision(5)).unwrap().0
 }
 
-fn snapshot_of(table: &Table) -> Snapshot {
-    Snapshot {
-        fleet: table.fleet(),
-        begin: table.snapshot_begin(),
-        changes: table.snapshot_changes(),
-    }
-}
-
 /// What the table answers: all that a wrong file could change.
 fn answers(table: &Table) -> (Position, Vec<Look>) {
     let looks = ["ann", "bob", "cy@example.org", "nobody"]
@@ -118,7 +110,7 @@ struct Example {
 fn example() -> Example {
     let directory = tempfile::tempdir().unwrap();
     let mut table = table();
-    let mut journal = Journal::rewrite(directory.path(), &snapshot_of(&table)).unwrap();
+    let mut journal = Journal::rewrite(directory.path(), &Snapshot::of(&table).unwrap()).unwrap();
     let path = directory.path().join(FILE);
     let size = || std::fs::metadata(&path).unwrap().len() as usize;
     let mut after = vec![(size(), answers(&table))];
@@ -270,7 +262,7 @@ impl Node {
         let table = Arc::new(Mutex::new(table));
         let (_, prepared) = Writer::recover(directory).unwrap();
         let source = table.clone();
-        let writer = prepared.start(move || snapshot_of(&source.lock())).unwrap();
+        let writer = prepared.start(move || Snapshot::of(&source.lock())).unwrap();
         Self { table, writer }
     }
 
@@ -308,6 +300,36 @@ async fn a_hold_is_on_the_disk_when_it_may_be_acknowledged() {
     assert_eq!(table.position(), at);
     assert_eq!(tail.header.acknowledged, file.metadata().unwrap().len());
     assert_eq!(table.look(&ActingFor::one(who("ann"), [])), Look::Held);
+}
+
+#[tokio::test]
+async fn a_table_that_missed_a_part_of_a_change_is_never_kept_as_if_it_were_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let opened = Directory::open(directory.path()).unwrap();
+        let node = Node::start(&opened, table());
+        node.writer.rewrite();
+        node.durable(table().position()).await;
+        let damaged = wire::Change {
+            keys: vec![0; 17].into(),
+            ..mapped(&[], "new")
+        };
+        let at = node.apply(vec![damaged], Sync::Behind);
+        node.durable(at).await;
+        // For any reason: the journal is long, or the disk failed before.
+        node.writer.rewrite();
+        let mut durable = node.writer.durable();
+        let refused = durable.wait_for(|durable| durable.failure.is_some());
+        tokio::time::timeout(Duration::from_secs(10), refused)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let opened = Directory::open(directory.path()).unwrap();
+    let (Recovered::Table(table, _), _) = Writer::recover(&opened).unwrap() else {
+        panic!("the file was not read");
+    };
+    assert_eq!(table.serving(), Serving::NotSynced);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::directory::{Directory, DirectoryError};
 use super::journal::Journal;
 use super::recover::Recovered;
+use crate::table::{Serving, Table};
 
 /// How long a change that nobody waits for may stay in the system's memory only.
 const WRITE_BEHIND: Duration = Duration::from_secs(1);
@@ -36,6 +37,19 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// None of a table that missed a part of a change: written whole, it would serve as if nothing were missing (N7).
+    #[must_use]
+    pub fn of(table: &Table) -> Option<Self> {
+        if table.serving() == Serving::NotSynced && table.position() != Position::NONE {
+            return None;
+        }
+        Some(Self {
+            fleet: table.fleet(),
+            begin: table.snapshot_begin(),
+            changes: table.snapshot_changes(),
+        })
+    }
+
     fn position(&self) -> Position {
         Position {
             revision: Revision(self.begin.revision),
@@ -140,11 +154,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Starts the thread. `snapshot` gives the table as it is when it is asked.
+    /// Starts the thread. `snapshot` gives the table as it is when it is asked, if it may be kept.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(self, snapshot: impl Fn() -> Snapshot + Send + 'static) -> std::io::Result<Writer> {
+    pub fn start(self, snapshot: impl Fn() -> Option<Snapshot> + Send + 'static) -> std::io::Result<Writer> {
         let (commands, received) = mpsc::channel();
         let (published, durable) = watch::channel(Durable {
             position: self.position,
@@ -173,7 +187,7 @@ struct Worker {
     directory: PathBuf,
     journal: Option<Journal>,
     written: Option<Position>,
-    snapshot: Box<dyn Fn() -> Snapshot + Send>,
+    snapshot: Box<dyn Fn() -> Option<Snapshot> + Send>,
     published: watch::Sender<Durable>,
     synced_at: Instant,
 }
@@ -278,7 +292,11 @@ impl Worker {
     }
 
     fn rewrite(&mut self) -> std::io::Result<()> {
-        let snapshot = (self.snapshot)();
+        let Some(snapshot) = (self.snapshot)() else {
+            return Err(std::io::Error::other(
+                "the table missed a part of a change and is not kept",
+            ));
+        };
         // Nothing is known yet: there is nothing to keep.
         if snapshot.position() == Position::NONE {
             self.written = Some(Position::NONE);

@@ -299,3 +299,20 @@ async fn a_session_whose_identifier_gets_another_form_ends_and_is_found_under_bo
     short.unregister(LegIsOver::never_stood());
     assert_eq!(stream.quiesced().await.hold, [1; 16]);
 }
+
+#[tokio::test]
+async fn a_node_that_missed_a_part_of_a_change_asks_for_the_whole_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = ControlPlane::start().await;
+    let node = Node::start(directory.path(), &[plane.address]);
+    let (stream, at) = plane.accept_and_fill().await;
+    let damaged = wire::Change {
+        keys: vec![0; 17].into(),
+        ..mapped(&[], "new")
+    };
+    stream.delta(at, vec![damaged]).await;
+    stream.given_up().await;
+    let (_stream, hello) = plane.accept().await;
+    assert_eq!((hello.known_revision, hello.known_digest.len()), (0, 0));
+    assert_eq!(node.look("ann@example.org"), Look::Refused(Refusal::NotSynced));
+}
