@@ -133,22 +133,25 @@ fn of_environment() -> Option<String> {
         .filter(|level| !level.trim().is_empty())
 }
 
+/// Libraries that tell their own life: who wants that names them. The SDK does from info on; rustls at debug, without
+/// the session that it speaks of, where we say version and cipher ourselves.
+const QUIET: [&str; 2] = ["opentelemetry", "rustls"];
+
 fn parse(level: &str) -> Result<EnvFilter, InvalidLevel> {
     let filter = EnvFilter::try_new(level).map_err(|error| InvalidLevel {
         level: level.to_owned(),
         why: error.to_string(),
     })?;
-    // At info the SDK tells its own life; who wants that names it.
     let talks = filter
         .max_level_hint()
         .is_some_and(|hint| hint >= LevelFilter::INFO);
-    if talks
-        && !level.contains("opentelemetry")
-        && let Ok(quiet) = "opentelemetry=warn".parse()
-    {
-        return Ok(filter.add_directive(quiet));
-    }
-    Ok(filter)
+    let quiet = QUIET.iter().filter(|library| talks && !level.contains(**library));
+    Ok(quiet.fold(filter, |filter, library| {
+        match format!("{library}=warn").parse() {
+            Ok(directive) => filter.add_directive(directive),
+            Err(_) => filter,
+        }
+    }))
 }
 
 #[cfg(test)]
@@ -184,6 +187,11 @@ mod tests {
             level: "info".to_owned(),
         };
         assert!(used(&server, None).0.contains("opentelemetry=warn"));
-        assert!(!used(&server, Some("info,opentelemetry=debug")).0.contains("warn"));
+        let named = used(&server, Some("info,opentelemetry=debug")).0;
+        assert!(
+            named.contains("opentelemetry=debug") && !named.contains("opentelemetry=warn"),
+            "{named}"
+        );
+        assert!(named.contains("rustls=warn"), "{named}");
     }
 }

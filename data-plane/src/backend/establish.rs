@@ -136,10 +136,12 @@ pub enum EstablishError {
         source: HandshakeError,
     },
     /// `backend_timeout` is over.
-    #[error("no answer within backend_timeout ({})", .stage.as_str())]
+    #[error("no answer within backend_timeout ({}){hint}", .stage.as_str())]
     TimedOut {
         /// How far the last attempt had come.
         stage: Stage,
+        /// What may help.
+        hint: &'static str,
     },
 }
 
@@ -148,7 +150,7 @@ impl EstablishError {
     #[must_use]
     pub fn stage(&self) -> Stage {
         match self {
-            Self::Io { stage, .. } | Self::TimedOut { stage } => *stage,
+            Self::Io { stage, .. } | Self::TimedOut { stage, .. } => *stage,
             Self::Upgrade { .. } | Self::NoTls { .. } => Stage::Tls,
             Self::Handshake { .. } => Stage::Handshake,
             Self::Unknown(_) | Self::NoEndpoint { .. } | Self::Down(_) | Self::Dial(_) => Stage::Connect,
@@ -163,6 +165,7 @@ impl EstablishError {
             Self::Dial(DialError::Resolve { .. } | DialError::Connect { .. }) => Some(Failure::HostLevel),
             Self::TimedOut {
                 stage: Stage::Connect,
+                ..
             } => Some(Failure::HostLevel),
             Self::Io { .. } | Self::Upgrade { .. } | Self::Handshake { .. } | Self::TimedOut { .. } => {
                 Some(Failure::ClientAttributed(ends.client.ip()))
@@ -233,7 +236,13 @@ impl Backends {
             let error = match timeout_at(until, attempt).await {
                 Ok(Ok(established)) => return Ok(established),
                 Ok(Err(error)) => error,
-                Err(_) => return Err(EstablishError::TimedOut { stage }),
+                Err(_) => {
+                    let hint = match (stage, endpoint(backend, protocol)) {
+                        (Stage::Tls | Stage::Handshake, Some(endpoint)) => hint(endpoint.forwarding),
+                        (Stage::Connect, _) | (_, None) => "",
+                    };
+                    return Err(EstablishError::TimedOut { stage, hint });
+                }
             };
             if left == 0 || error.retry() == Retry::No || Instant::now() + PAUSE >= until {
                 return Err(error);

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{Limits, Occupied, Permit};
-use crate::backend::announce::ClientEnds;
+use crate::backend::announce::{ClientEnds, canonical};
 use crate::report::{Report, Taken};
 
 /// After an accept that failed for want of resources: long enough for some to come back.
@@ -46,6 +46,8 @@ pub struct Entry {
     pub report: Arc<Report>,
     /// The listener's name.
     pub name: String,
+    /// Its protocol's.
+    pub protocol: &'static str,
 }
 
 /// Accepts until `stop`. `serve` must not block: it spawns.
@@ -73,7 +75,13 @@ pub async fn accept(
                     // A full listener is a metric, not silence; one line for each would be a flood.
                     let before = entry.turned_away.fetch_add(1, Ordering::Relaxed);
                     if before.is_power_of_two() || before == 0 {
-                        tracing::warn!(peer = %client, turned_away = before + 1, "connection closed: {limit}");
+                        tracing::warn!(
+                            listener = entry.name,
+                            protocol = entry.protocol,
+                            peer = %canonical(client),
+                            turned_away = before + 1,
+                            "connection closed: {limit}"
+                        );
                     }
                 }
             },

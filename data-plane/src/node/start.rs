@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use mailswitch_config::protocol::Keyword as _;
 use mailswitch_config::table::metrics::Metrics;
 use mailswitch_config::table::server::Server;
 use mailswitch_config::{NodeConfig, Protocol, Source, TlsMode};
@@ -250,6 +251,7 @@ fn serve(
                 },
                 report: Arc::clone(node.knowledge.sessions().report()),
                 name: front.name.to_string(),
+                protocol: front.listener.protocol.as_str(),
             }),
         };
         entries.push((Arc::clone(&front.name), Arc::clone(&entry)));
