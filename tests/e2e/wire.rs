@@ -4,6 +4,8 @@
 mod arriving;
 mod backends;
 mod before_login;
+mod chained;
+mod credentials;
 mod failing;
 mod greetings;
 mod limits;

@@ -372,3 +372,79 @@ fn a_node_does_not_dial_itself_and_a_missing_leg_is_a_temporary_failure() -> Res
     node.play("submission", "implicit", &dialogue)?;
     Ok(())
 }
+
+#[test]
+fn more_than_a_buffer_of_mail_behind_a_login_arrives_whole() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let dovecot = Dovecot::start(
+        &place,
+        &ca,
+        "legacy",
+        Announce::None,
+        Plaintext::Allowed,
+        &[ALICE],
+    )?;
+    let tables = destination("legacy", &dovecot, None, "implicit", "forwarding = \"none\"\n");
+    let setup = Setup {
+        tables: &tables,
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    let text: String = (0..20_000).map(|line| format!("line {line:07}\r\n")).collect();
+    let message = format!("Message-ID: <big@example.org>\r\n\r\n{text}");
+    let said = format!(
+        "a LOGIN {ALICE} secret\r\nb APPEND INBOX {{{}+}}\r\n{message}\r\nc SELECT INBOX\r\n\
+         d FETCH 1 BODY.PEEK[TEXT]\r\ne LOGOUT\r\n",
+        message.len()
+    );
+    let mut raw = node.connect("imap", "implicit")?;
+    raw.send(&said)?;
+    let heard = raw.rest()?;
+    assert!(
+        heard.contains(&format!("BODY[TEXT] {{{}}}\r\n{text})", text.len())),
+        "{} bytes",
+        heard.len()
+    );
+    assert_eq!(heard.matches("e OK").count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_leg_whose_two_ends_differ_about_the_proxy_header_is_named_in_the_log() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let wants = Dovecot::start(&place, &ca, "wants", Announce::Proxy, Plaintext::Allowed, &[])?;
+    let not = Dovecot::start(&place, &ca, "not", Announce::None, Plaintext::Allowed, &[])?;
+    let leg = |name, dovecot, tls, forwarding: &str| {
+        let keys = format!("forwarding = \"{forwarding}\"\nallow_plaintext_auth = true\n");
+        destination(name, dovecot, None, tls, &keys)
+    };
+    let tables = DEAD.to_owned()
+        + &leg("d0", &wants, "plain", "none")
+        + &leg("d1", &wants, "implicit", "none")
+        + &leg("d2", &not, "implicit", "proxy");
+    let setup = Setup {
+        server: "log_level = \"info\"\nbackend_timeout = \"1s\"\nhost_down_threshold = 0\n",
+        tables: &tables,
+        moved: "u0@x.example d0\nu1@x.example d1\nu2@x.example d2\n",
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    for (number, hint) in [
+        "no PROXY header was sent",
+        "no PROXY header was sent",
+        "a PROXY header was sent",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let dialogue =
+            format!("S: * OK …\nC: a LOGIN u{number}@x.example pw\nS: a NO [UNAVAILABLE]…\nS: * BYE…\nEND");
+        node.play("imap", "implicit", &dialogue)?;
+        let log = node.process.output();
+        let said = log.lines().rfind(|line| line.contains("backend unavailable"));
+        assert!(said.is_some_and(|line| line.contains(hint)), "{number}: {said:?}");
+    }
+    Ok(())
+}

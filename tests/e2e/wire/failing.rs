@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use mailswitch_tests::{ca::Ca, place::Place, raw::Raw, scripted::Scripted, when::eventually};
 
 use super::{
-    lone::{Lone, SOON, Setup},
+    lone::{DEAD, Lone, SOON, Setup},
     scripts::{CAPABLE, IMAP_UNAVAILABLE, authenticate, destination, user},
 };
 
@@ -26,7 +26,7 @@ fn an_early_end_is_tried_again_within_one_budget_and_a_refusal_is_not() -> Resul
     let refuses = Scripted::start(&place, &issued, |_| "S: * BYE no\nEND".to_owned())?;
     let silent = Scripted::start(&place, &issued, |_| "END".to_owned())?;
     let backends = [&closes, &refuses, &silent];
-    let (mut tables, mut moved) = (super::lone::DEAD.to_owned(), String::new());
+    let (mut tables, mut moved) = (DEAD.to_owned(), String::new());
     for (number, backend) in backends.iter().enumerate() {
         tables += &destination(number, backend, &issued, "imap", "plain", "");
         writeln!(moved, "{} d{number}", user(number))?;
@@ -66,7 +66,7 @@ fn a_streak_of_failures_marks_a_destination_down_and_one_probe_finds_it_up_again
             up.clone()
         }
     })?;
-    let tables = super::lone::DEAD.to_owned() + &destination(0, &backend, &issued, "imap", "plain", "");
+    let tables = DEAD.to_owned() + &destination(0, &backend, &issued, "imap", "plain", "");
     let setup = Setup {
         server: "log_level = \"debug\"\nhost_down_threshold = 3\nhost_down_min_clients = 2\n\
                  host_down_cooldown = \"2s\"\nbackend_connect_retries = 0\n",
@@ -114,4 +114,81 @@ fn a_streak_of_failures_marks_a_destination_down_and_one_probe_finds_it_up_again
     assert_eq!(backend.accepted(), 5);
     assert!(node.process.output().contains("up again"));
     login(105, "S: a OK in")
+}
+
+#[test]
+fn a_refused_login_never_marks_a_destination_down_and_a_dead_host_is_down_for_all() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
+    let refuses = Scripted::start(&place, &issued, |_| {
+        CAPABLE.to_owned() + &authenticate(0) + "S: a NO [AUTHENTICATIONFAILED] no\nEND"
+    })?;
+    let tables = DEAD.to_owned() + &destination(0, &refuses, &issued, "imap", "plain", "");
+    let setup = Setup {
+        server: "log_level = \"debug\"\nhost_down_threshold = 2\nbackend_connect_retries = 0\n",
+        tables: &tables,
+        moved: "u0@x.example d0\n",
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    let login = |client: u8, user: &str, answer: &str| -> Result<()> {
+        let mut raw = Raw::connect_from(place.address(client), node.at("imap", "implicit"))?;
+        raw.tls(node.client())?;
+        raw.play(
+            node.client(),
+            &format!("S: * OK …\nC: a LOGIN {user} pw\n{answer}"),
+        )
+    };
+    for client in 100..105 {
+        login(
+            client,
+            "u0@x.example",
+            "S: a NO [AUTHENTICATIONFAILED] no\nS: * BYE…\nEND",
+        )?;
+    }
+    assert!(!node.process.output().contains("marked down"));
+    // One client is enough where no connection comes about at all.
+    for _ in 0..3 {
+        login(100, "nobody@x.example", IMAP_UNAVAILABLE)?;
+    }
+    let log = node.process.output();
+    assert_eq!(log.matches("destination marked down").count(), 1, "{log}");
+    assert_eq!(log.matches("legacy is marked down").count(), 1, "{log}");
+    Ok(())
+}
+
+#[test]
+fn a_client_that_hangs_up_while_its_backend_is_slow_frees_the_backend_at_once() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
+    let greets_not = Scripted::start(&place, &issued, |_| "END".to_owned())?;
+    let answers_not = Scripted::start(&place, &issued, |_| CAPABLE.to_owned() + &authenticate(1) + "END")?;
+    let backends = [&greets_not, &answers_not];
+    let mut tables = DEAD.to_owned();
+    for (number, backend) in backends.iter().enumerate() {
+        tables += &destination(number, backend, &issued, "imap", "plain", "");
+    }
+    let setup = Setup {
+        server: "log_level = \"debug\"\nbackend_timeout = \"60s\"\n",
+        tables: &tables,
+        moved: "u0@x.example d0\nu1@x.example d1\n",
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    for (number, backend) in backends.iter().enumerate() {
+        let raw = node.play(
+            "imap",
+            "implicit",
+            &format!("S: * OK …\nC: a LOGIN {} pw", user(number)),
+        )?;
+        eventually("the backend is reached", SOON, || {
+            (backend.accepted() == 1).then_some(())
+        })?;
+        drop(raw);
+        let over = eventually("the backend is free", SOON, || backend.played().pop())?;
+        assert_eq!(over.fault, None);
+    }
+    Ok(())
 }

@@ -114,7 +114,11 @@ fn a_connection_too_many_is_closed_without_a_byte_and_its_place_is_free_again() 
         // Each listener counts its own.
         node.play(protocol, "plain", greeting)?;
     }
-    assert!(node.process.output().contains("the listener is full"));
+    let log = node.process.output();
+    let full = log.lines().find(|line| line.contains("the listener is full"));
+    for field in ["listener=imap-starttls", "protocol=imap", "peer=127."] {
+        assert!(full.is_some_and(|line| line.contains(field)), "{full:?}");
+    }
     Ok(())
 }
 

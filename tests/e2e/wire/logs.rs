@@ -15,7 +15,7 @@ use super::lone::{ALICE, DEAD, Lone, SOON, Setup, destination, program};
 
 #[test]
 fn every_line_of_a_connection_names_its_session_at_every_level() -> Result<()> {
-    for level in ["error", "warn", "info", "debug"] {
+    for level in ["error", "warn", "info", "debug", "trace"] {
         let place = Place::new()?;
         let ca = Ca::new(place.path())?;
         let dovecot = Dovecot::start(
@@ -54,7 +54,7 @@ fn every_line_of_a_connection_names_its_session_at_every_level() -> Result<()> {
             ("login read", "debug"),
             ("msg=routed", "debug"),
         ];
-        let order = ["error", "warn", "info", "debug"];
+        let order = ["error", "warn", "info", "debug", "trace"];
         let rank = |name: &str| order.iter().position(|known| *known == name);
         for (text, least) in of_connections {
             let lines: Vec<&str> = log.lines().filter(|line| line.contains(text)).collect();

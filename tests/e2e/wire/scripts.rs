@@ -11,7 +11,7 @@ use mailswitch_tests::{
     when::eventually,
 };
 
-use super::lone::{Lone, SOON, Setup, base64, plain};
+use super::lone::{Lone, SOON, Setup, plain};
 
 /// What a client reads when there is no backend for now.
 pub(super) const IMAP_UNAVAILABLE: &str = "S: a NO [UNAVAILABLE] backend unavailable\nS: * BYE…\nEND";
@@ -448,46 +448,4 @@ fn what_was_learnt_in_clear_is_asked_again_and_the_credential_waits_where_it_mus
         ],
         "",
     )
-}
-
-#[test]
-fn a_token_is_sent_on_as_it_came_and_its_refusal_is_finished_and_relayed() -> Result<()> {
-    let place = Place::new()?;
-    let ca = Ca::new(place.path())?;
-    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
-    let bearer = base64("n,a=u0@x.example,\x01host=x\x01auth=Bearer opaque\x01\x01");
-    let xoauth2 = base64("user=u1@x.example\x01auth=Bearer opaque\x01\x01");
-    let scripts = [
-        format!(
-            "{CAPABLE}C: a AUTHENTICATE OAUTHBEARER {bearer}\nS: + {}\nC: AQ==\nS: a NO [AUTHENTICATIONFAILED] expired\nEND",
-            base64("{\"status\":\"invalid_token\"}")
-        ),
-        format!("{CAPABLE}C: a AUTHENTICATE XOAUTH2 {xoauth2}\nS: + eyJ9\nC: \nS: a NO expired\nEND"),
-    ];
-    let clients = [
-        format!(
-            "C: a AUTHENTICATE OAUTHBEARER {bearer}\nS: a NO [AUTHENTICATIONFAILED] expired\nS: * BYE…\nEND"
-        ),
-        format!("C: a AUTHENTICATE XOAUTH2\nS: + \nC: {xoauth2}\nS: a NO expired\nS: * BYE…\nEND"),
-    ];
-    let (mut tables, mut moved, mut backends) = (super::lone::DEAD.to_owned(), String::new(), Vec::new());
-    for (number, script) in scripts.into_iter().enumerate() {
-        let backend = Scripted::start(&place, &issued, move |_| script.clone())?;
-        tables += &destination(number, &backend, &issued, "imap", "plain", "");
-        writeln!(moved, "{} d{number}", user(number))?;
-        backends.push(backend);
-    }
-    let setup = Setup {
-        tables: &tables,
-        moved: &moved,
-        ..Setup::default()
-    };
-    let node = Lone::start(&place, &ca, setup)?;
-    for (client, backend) in clients.iter().zip(&backends) {
-        node.play("imap", "implicit", &format!("S: * OK …\n{client}"))?;
-        let over = eventually("the backend's side is over", SOON, || backend.played().pop())?;
-        assert_eq!(over.fault, None);
-    }
-    assert!(!node.process.output().contains("opaque"));
-    Ok(())
 }

@@ -1,0 +1,148 @@
+//! Proxies before and behind the node: hop counts that end a loop, and the addresses that are passed on in their
+//! right family (behaviour §5, §7.4).
+
+use anyhow::{Context, Result};
+use mailswitch_tests::{
+    ca::Ca,
+    dovecot::{Announce, Dovecot, Plaintext},
+    place::Place,
+    raw::Raw,
+    scripted::Scripted,
+    when::eventually,
+};
+
+use super::{
+    lone::{ALICE, DEAD, Lone, SOON, Setup, destination, plain},
+    scripts,
+};
+
+#[test]
+fn the_hop_count_of_a_trusted_proxy_goes_on_one_less_and_the_last_one_goes_nowhere() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
+    let frame = |number| plain(&scripts::user(number), "pw");
+    // What each connection is told: by a proxy with 5, by a stranger that says 5.
+    let ttl = |number: usize| ["4", "6"][number.min(1)];
+    let imap_frame = frame(0);
+    let imap = Scripted::start(&place, &issued, move |number| {
+        format!(
+            "S: * OK [CAPABILITY IMAP4rev1 ID SASL-IR] x\nC: F1 ID (…\"x-proxy-ttl\" \"{}\"…)\nS: F1 OK x\n\
+             C: a AUTHENTICATE PLAIN {imap_frame}\nS: a OK in\nEND",
+            ttl(number)
+        )
+    })?;
+    let smtp_frame = frame(1);
+    let smtp = Scripted::start(&place, &issued, move |number| {
+        format!(
+            "S: 220 x\nC: EHLO …\nS: 250-x\nS: 250 XCLIENT TTL HELO\nC: XCLIENT TTL={}{}\nS: 220 x\nC: EHLO …\nS: 250 x\n\
+             C: AUTH PLAIN {smtp_frame}\nS: 235 in\nEND",
+            ttl(number),
+            if number == 0 { "" } else { " HELO=me.example" },
+        )
+    })?;
+    let mut tables = DEAD.to_owned();
+    tables += &scripts::destination(0, &imap, &issued, "imap", "plain", "forwarding = \"xclient\"\n");
+    tables += &scripts::destination(
+        1,
+        &smtp,
+        &issued,
+        "submission",
+        "plain",
+        "forwarding = \"xclient\"\n",
+    );
+    let proxy = place.address(50);
+    let listener = format!(", proxy_protocol = \"optional\", proxy_trusted = [\"{proxy}\"]");
+    let setup = Setup {
+        listener: &listener,
+        tables: &tables,
+        moved: "u0@x.example d0\nu1@x.example d1\n",
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    let connect = |client, protocol| -> Result<Raw> {
+        let mut raw = Raw::connect_from(client, node.at(protocol, "implicit"))?;
+        raw.tls(node.client())?;
+        Ok(raw)
+    };
+    let stranger = place.address(60);
+    let login = format!("C: a AUTHENTICATE PLAIN {}\n", frame(0));
+    for (client, hops, answer) in [
+        (proxy, "5", "S: a OK in"),
+        (stranger, "5", "S: a OK in"),
+        (proxy, "1", "S: a NO [UNAVAILABLE]…\nS: * BYE…\nEND"),
+    ] {
+        let id = format!("S: * OK …\nC: i ID (\"x-proxy-ttl\" \"{hops}\")\nS: * ID NIL\nS: i OK…\n");
+        connect(client, "imap")?
+            .play(node.client(), &format!("{id}{login}{answer}"))
+            .with_context(|| format!("imap {client} {hops}\n{}", node.log_tail()))?;
+    }
+    let auth = format!("C: AUTH PLAIN {}\n", frame(1));
+    for (client, xclient, answer) in [
+        (proxy, "C: XCLIENT TTL=5\nS: 220 …\n", "S: 235 in"),
+        (
+            stranger,
+            "C: XCLIENT TTL=5\nS: 503 5.5.1…\nC: HELO me.example\nS: 250 …\n",
+            "S: 235 in",
+        ),
+        (proxy, "C: XCLIENT TTL=1\nS: 220 …\n", "S: 421 4.3.0…\nEND"),
+    ] {
+        connect(client, "submission")?
+            .play(node.client(), &format!("S: 220 …\n{xclient}{auth}{answer}"))
+            .with_context(|| format!("submission {client} {xclient}\n{}", node.log_tail()))?;
+    }
+    for backend in [&imap, &smtp] {
+        assert_eq!(backend.accepted(), 2, "nothing is dialled for the last hop");
+        eventually("both are over", SOON, || {
+            (backend.played().len() == 2).then_some(())
+        })?;
+        for played in backend.played() {
+            assert_eq!(played.fault, None);
+        }
+    }
+    // Only a proxy is told that it may say so.
+    for (client, offered) in [(proxy, true), (stranger, false)] {
+        let mut raw = connect(client, "submission")?;
+        raw.play(node.client(), "S: 220 …\nC: EHLO me.example\nC: QUIT\n")?;
+        let said = raw.rest()?;
+        assert_eq!(said.contains("250-XCLIENT TTL\r\n"), offered, "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_ipv4_client_of_an_ipv6_socket_is_an_ipv4_client_and_an_ipv6_client_is_itself() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let dovecot = Dovecot::start(&place, &ca, "legacy", Announce::Id, Plaintext::Allowed, &[ALICE])?;
+    // Free on every address, as near as one can tell.
+    let port = std::net::TcpListener::bind("[::]:0")?.local_addr()?.port();
+    let tables = destination("legacy", &dovecot, None, "implicit", "forwarding = \"xclient\"\n")
+        + &format!(
+            "[listener.both]\nprotocol = \"imap\"\nbind = [\"[::]:{port}\"]\ntls = \"plain\"\n\
+             [capabilities.imap]\nallow_plain_auth_without_tls = true\n"
+        );
+    let setup = Setup {
+        tables: &tables,
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    for (server, seen) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")] {
+        let before = dovecot.sessions_of(ALICE).len();
+        let mut raw = Raw::connect(format!("{server}:{port}").parse()?)?;
+        raw.play(
+            node.client(),
+            &format!("S: * OK …\nC: a LOGIN {ALICE} secret\nS: a OK …\nC: b LOGOUT\nS: * BYE…"),
+        )
+        .with_context(|| node.log_tail())?;
+        let session = eventually("the login is in Dovecot's log", SOON, || {
+            dovecot.sessions_of(ALICE).into_iter().nth(before)
+        })?;
+        assert_eq!(
+            (session.rip.to_string(), session.lip.to_string()),
+            (seen.into(), seen.into())
+        );
+    }
+    assert!(!node.process.output().contains("ffff"), "{}", node.log_tail());
+    Ok(())
+}
