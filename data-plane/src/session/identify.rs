@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use mailswitch_dialogue::sasl::Frame;
 use mailswitch_dialogue::{ClientCommand, Credential, Helo, Hops, Login, Method, Routing};
 use mailswitch_proto::identifier::{Identifier, Rules};
 use mailswitch_telemetry::name;
@@ -48,7 +47,7 @@ pub(super) async fn identify(leg: Leg, login: Box<Login>, front: &Front) -> Opti
     let acting_for = match routing {
         Routing::Login(login) => {
             match Identifier::from_login(&login, &rules) {
-                Ok(identifier) => ActingFor::one(identifier, authorized_as(&credential, &rules)),
+                Ok(identifier) => ActingFor::one(identifier, also_acts_for(&credential, &rules)),
                 Err(error) => {
                     // The value itself is not for any log.
                     tracing::warn!(%error, "login refused: it is no identifier");
@@ -79,18 +78,11 @@ pub(super) async fn identify(leg: Leg, login: Box<Login>, front: &Front) -> Opti
     Some((leg, identified))
 }
 
-/// The authorization identity of PLAIN, where it is another one: it never routes (behaviour §2), but the backend may
-/// open its mailbox, so a hold of that account has to find this session (promise A2).
-fn authorized_as(credential: &Credential, rules: &Rules) -> Option<Identifier> {
-    if credential.frame() != Frame::Plain {
-        return None;
-    }
-    let authzid = credential.expose().split(|byte| *byte == 0).next()?;
-    let authzid = std::str::from_utf8(authzid)
-        .ok()
-        .filter(|authzid| !authzid.is_empty())?;
+/// The other identity that the login names, if there is one: it never routes (behaviour §2, §3), but the backend may open
+/// its mailbox, so a hold of that account has to find this session (promise A2).
+fn also_acts_for(credential: &Credential, rules: &Rules) -> Option<Identifier> {
     // One that is no identifier names no account that could be held.
-    Identifier::from_login(authzid, rules).ok()
+    Identifier::from_login(credential.also_acts_for()?, rules).ok()
 }
 
 fn mechanism(method: Method) -> &'static str {
@@ -102,6 +94,7 @@ fn mechanism(method: Method) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use mailswitch_dialogue::sasl::Frame;
     use mailswitch_proto::identifier::Normalization;
 
     use super::*;
@@ -114,7 +107,7 @@ mod tests {
             },
         };
         let (credential, _) = Credential::parse(frame, bytes.to_vec().into(), "email").expect("a credential");
-        authorized_as(&credential, &rules).map(|identifier| identifier.as_str().to_owned())
+        also_acts_for(&credential, &rules).map(|identifier| identifier.as_str().to_owned())
     }
 
     #[test]
@@ -125,12 +118,19 @@ mod tests {
         );
         assert_eq!(acts_as(Frame::Plain, b"\0alice\0secret"), None);
         assert_eq!(acts_as(Frame::Plain, b"no name\0admin\0secret"), None);
+        // {"email":"bob@example.org"}
+        let token = "h.eyJlbWFpbCI6ImJvYkBleGFtcGxlLm9yZyJ9.s";
+        let frame = format!("n,a=alice@example.org,\x01auth=Bearer {token}\x01\x01");
         assert_eq!(
-            acts_as(
-                Frame::OauthBearer,
-                b"n,a=alice@example.org,\x01auth=Bearer t\x01\x01"
-            ),
-            None
+            acts_as(Frame::OauthBearer, frame.as_bytes()).as_deref(),
+            Some("bob@example.org")
         );
+        let frame = format!("user=alice\x01auth=Bearer {token}\x01\x01");
+        assert_eq!(
+            acts_as(Frame::Xoauth2, frame.as_bytes()).as_deref(),
+            Some("alice@example.org")
+        );
+        let opaque = b"n,a=alice@example.org,\x01auth=Bearer t\x01\x01";
+        assert_eq!(acts_as(Frame::OauthBearer, opaque), None);
     }
 }

@@ -10,6 +10,29 @@ use super::{Routing, oauth, plain};
 pub struct Credential {
     frame: Frame,
     bytes: Zeroizing<Vec<u8>>,
+    also: Option<String>,
+}
+
+/// Whom a frame names.
+pub(super) struct Named {
+    /// By whom it is routed.
+    pub(super) routing: Routing,
+    /// Another identity that it may act for at the backend.
+    pub(super) also: Option<String>,
+}
+
+impl Named {
+    pub(super) fn only(routing: Routing) -> Self {
+        Self { routing, also: None }
+    }
+
+    pub(super) fn two(routes: String, other: String) -> Self {
+        let also = (!other.is_empty() && other != routes).then_some(other);
+        Self {
+            routing: Routing::Login(routes),
+            also,
+        }
+    }
 }
 
 /// The mechanism of a frame.
@@ -63,18 +86,25 @@ impl Credential {
         bytes: Zeroizing<Vec<u8>>,
         jwt_claim: &str,
     ) -> Result<(Self, Routing), Malformed> {
-        let routing = match frame {
-            Frame::Plain => Routing::Login(plain::authcid(&bytes)?.to_owned()),
+        let Named { routing, also } = match frame {
+            Frame::Plain => plain::identities(&bytes)?,
             Frame::OauthBearer => oauth::bearer(&bytes, jwt_claim)?,
             Frame::Xoauth2 => oauth::xoauth2(&bytes, jwt_claim)?,
         };
-        Ok((Self { frame, bytes }, routing))
+        Ok((Self { frame, bytes, also }, routing))
     }
 
     /// The mechanism toward the backend.
     #[must_use]
     pub const fn frame(&self) -> Frame {
         self.frame
+    }
+
+    /// Another identity than the one that routes it, as presented: PLAIN's authorization identity, the name beside a token
+    /// or the token's own. It never routes, but the backend may open its mailbox.
+    #[must_use]
+    pub fn also_acts_for(&self) -> Option<&str> {
+        self.also.as_deref()
     }
 
     /// The secret itself.

@@ -14,6 +14,7 @@ mod plain;
 pub mod token;
 
 pub(crate) use challenges::{Challenges, Response};
+use credential::Named;
 pub use credential::{Credential, Frame, Malformed};
 pub(crate) use encoding::encode;
 pub(crate) use exchange::{Exchange, Failure, Progress};

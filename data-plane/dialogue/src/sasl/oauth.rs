@@ -1,11 +1,11 @@
 //! OAUTHBEARER (RFC 7628 §3.1) and XOAUTH2: whose login a frame is. The frame itself goes on unchanged.
 
-use super::{Malformed, Routing, token};
+use super::{Malformed, Named, Routing, token};
 
 const SEPARATOR: u8 = 1;
 
 /// `n,a=<saslname>,` 0x01, pairs each ended by 0x01, 0x01.
-pub(super) fn bearer(frame: &[u8], jwt_claim: &str) -> Result<Routing, Malformed> {
+pub(super) fn bearer(frame: &[u8], jwt_claim: &str) -> Result<Named, Malformed> {
     let (header, pairs) = split_header(frame)?;
     let mut fields = header.split(|byte| *byte == b',');
     let (Some(binding), Some(name), Some(b""), None) =
@@ -25,7 +25,7 @@ pub(super) fn bearer(frame: &[u8], jwt_claim: &str) -> Result<Routing, Malformed
 }
 
 /// `user=<name>` 0x01 `auth=Bearer <token>` 0x01 0x01.
-pub(super) fn xoauth2(frame: &[u8], jwt_claim: &str) -> Result<Routing, Malformed> {
+pub(super) fn xoauth2(frame: &[u8], jwt_claim: &str) -> Result<Named, Malformed> {
     let (header, pairs) = split_header(frame)?;
     let name = header
         .split_at_checked(5)
@@ -36,14 +36,14 @@ pub(super) fn xoauth2(frame: &[u8], jwt_claim: &str) -> Result<Routing, Malforme
     Ok(choose(Some(name), bearer_token(pairs)?, jwt_claim))
 }
 
-/// A name with `@`, else the token, else the bare name (behaviour §3).
-fn choose(name: Option<String>, bearer: &[u8], jwt_claim: &str) -> Routing {
-    match name.filter(|name| !name.is_empty()) {
-        Some(name) if name.contains('@') => Routing::Login(name),
-        name => match (token::routing(bearer, jwt_claim), name) {
-            (Routing::Absent(_), Some(name)) => Routing::Login(name),
-            (routing, _) => routing,
-        },
+/// A name with `@` routes, else the token, else the bare name (behaviour §3). The backend may open the mailbox of either.
+fn choose(name: Option<String>, bearer: &[u8], jwt_claim: &str) -> Named {
+    let name = name.filter(|name| !name.is_empty());
+    match (name, token::routing(bearer, jwt_claim)) {
+        (Some(name), Routing::Login(token)) if name.contains('@') => Named::two(name, token),
+        (Some(name), Routing::Login(token)) => Named::two(token, name),
+        (Some(name), Routing::Absent(_)) => Named::only(Routing::Login(name)),
+        (None, routing) => Named::only(routing),
     }
 }
 
@@ -126,7 +126,8 @@ mod tests {
                 login("a@x"),
             ),
         ] {
-            assert_eq!(bearer(frame.as_bytes(), "email"), routing, "{frame:?}");
+            let named = bearer(frame.as_bytes(), "email").map(|named| named.routing);
+            assert_eq!(named, routing, "{frame:?}");
         }
     }
 
@@ -147,7 +148,7 @@ mod tests {
             "p=tls-unique,a=a@x,\x01auth=Bearer tok\x01\x01",
             "n,a=a@x\x01auth=Bearer tok\x01\x01",
         ] {
-            assert_eq!(bearer(frame.as_bytes(), "email"), Err(Malformed), "{frame:?}");
+            assert!(bearer(frame.as_bytes(), "email").is_err(), "{frame:?}");
         }
         for frame in [
             "",
@@ -156,7 +157,7 @@ mod tests {
             "auth=Bearer tok\x01\x01",
             "us\x01auth=Bearer t\x01\x01",
         ] {
-            assert_eq!(xoauth2(frame.as_bytes(), "email"), Err(Malformed), "{frame:?}");
+            assert!(xoauth2(frame.as_bytes(), "email").is_err(), "{frame:?}");
         }
     }
 
@@ -164,18 +165,18 @@ mod tests {
     fn the_user_of_an_xoauth2_frame_routes_likewise() {
         let jwt = format!("h.{}.s", URL_SAFE_NO_PAD.encode(r#"{"email":"tok@x.example"}"#));
         let frame = |user: &str, token: &str| format!("user={user}\x01auth=Bearer {token}\x01\x01");
-        assert_eq!(
-            xoauth2(frame("ann@x", "opaque").as_bytes(), "email"),
-            login("ann@x")
-        );
-        assert_eq!(
-            xoauth2(frame("ann", &jwt).as_bytes(), "email"),
-            login("tok@x.example")
-        );
-        assert_eq!(xoauth2(frame("ann", "opaque").as_bytes(), "email"), login("ann"));
-        assert_eq!(
-            xoauth2(frame("", "opaque").as_bytes(), "email"),
-            Ok(Routing::Absent(NoIdentifier::Opaque))
-        );
+        for (user, token, routing, also) in [
+            ("ann@x", "opaque", login("ann@x"), None),
+            ("ann@x", &jwt, login("ann@x"), Some("tok@x.example")),
+            ("ann", &jwt, login("tok@x.example"), Some("ann")),
+            ("", &jwt, login("tok@x.example"), None),
+            ("tok@x.example", &jwt, login("tok@x.example"), None),
+            ("ann", "opaque", login("ann"), None),
+            ("", "opaque", Ok(Routing::Absent(NoIdentifier::Opaque)), None),
+        ] {
+            let named = xoauth2(frame(user, token).as_bytes(), "email").unwrap();
+            assert_eq!(Ok(named.routing), routing, "{user} {token}");
+            assert_eq!(named.also.as_deref(), also, "{user} {token}");
+        }
     }
 }
