@@ -11,7 +11,7 @@ mod stream;
 mod verify;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use certificates::CertificateError;
 pub use client::{ClientTls, ClientTlsError, PlatformTrust};

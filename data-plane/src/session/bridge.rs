@@ -118,7 +118,7 @@ enum Last {
 /// Moves bytes until there is a reason to stop.
 #[derive(Debug)]
 struct Bridge<O> {
-    // None once it failed, and when it has been handed on.
+    // None once it failed or was reset, and when it has been handed on.
     client: Option<Stream>,
     backend: Option<Stream>,
     to_backend: Direction,
@@ -203,10 +203,8 @@ impl<O: Overseer> Bridge<O> {
                 self.client = None;
                 Poll::Ready(EndReason::ClientError)
             }
-            (_, Poll::Ready(Err(Broken::Reader))) => {
-                self.backend = None;
-                Poll::Ready(EndReason::BackendError)
-            }
+            // Not yet its end, if it was the encryption that failed: it is followed like any other.
+            (_, Poll::Ready(Err(Broken::Reader))) => Poll::Ready(EndReason::BackendError),
             (Poll::Ready(_), Poll::Ready(Ok(()))) => Poll::Ready(EndReason::Eof),
             // What the backend said before it went is still to be read: its own direction finds its end.
             (Poll::Ready(Err(Broken::Writer)), Poll::Pending) => {

@@ -86,6 +86,12 @@ async fn handshake(client: &ClientTls, server: &ServerTls) -> Result<(Stream, St
     Ok((ours?.0, theirs?.0))
 }
 
+/// A connection between our two roles, encrypted.
+pub(crate) async fn encrypted() -> (Stream, Stream) {
+    let pair = handshake(&client("localhost", Verification::None), &server(&[])).await;
+    pair.expect("a handshake")
+}
+
 /// True when the server shows this very certificate to a client that asks for `name`.
 async fn shows(server: &ServerTls, name: &str, fingerprint: [u8; 32]) -> bool {
     let pinned = client(name, Verification::Pinned(fingerprint.into()));

@@ -5,6 +5,7 @@
 //! moment, close, so that it reads the last line even when it has sent more.
 
 use std::future::poll_fn;
+use std::io;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -29,7 +30,7 @@ pub struct Stopped {
     pub to_client: u64,
     /// None when it failed.
     pub client: Option<Stream>,
-    /// None when it failed: it is over.
+    /// None when it was reset.
     pub backend: Option<Stream>,
     /// Read from the backend, not yet written to the client.
     pub(super) rest: Direction,
@@ -56,7 +57,7 @@ impl Stopped {
         };
         let backend_end = async move {
             if let Some(mut backend) = backend {
-                follow_to_end(&mut backend).await;
+                follow_backend(&mut backend).await;
                 if reason == EndReason::Eof {
                     // Both have ended by themselves: what the client sent last may still be on its way to a backend
                     // that closed its own half first, and a reset would discard it. In every other case it is to be
@@ -72,22 +73,36 @@ impl Stopped {
 /// Half-closes a backend leg and reads until the backend's own end. Dropped before that, the leg is reset: linger is
 /// zero since the dial.
 pub async fn end_backend(mut backend: Stream) {
-    follow_to_end(&mut backend).await;
+    follow_backend(&mut backend).await;
 }
 
-async fn follow_to_end(stream: &mut Stream) {
-    if stream.shutdown().await.is_ok() {
-        discard_until_end(stream).await;
+/// Below the encryption, where the connection is: a record that cannot be read is not the backend's end, its FIN or its
+/// reset is.
+async fn follow_backend(stream: &mut Stream) {
+    if stream.shutdown().await.is_err() {
+        // No close_notify can be said any more. Of a connection that is over this fails, too, and is seen below.
+        let _ = SockRef::from(stream.tcp()).shutdown(std::net::Shutdown::Write);
+    }
+    let tcp = stream.tcp();
+    let mut scratch = [0; 1024];
+    while tcp.readable().await.is_ok() {
+        match tcp.try_read(&mut scratch) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
     }
 }
 
 /// Says nothing more to the client: half-closes, lets it read what was said, closes.
 pub async fn end_client(mut client: Stream) {
+    let followed = async {
+        if client.shutdown().await.is_ok() {
+            let mut scratch = [0; 1024];
+            while client.read(&mut scratch).await.is_ok_and(|read| read > 0) {}
+        }
+    };
     // Too slow or gone: closed all the same.
-    let _ = tokio::time::timeout(CLIENT_MAY_TAKE, follow_to_end(&mut client)).await;
-}
-
-async fn discard_until_end(stream: &mut Stream) {
-    let mut scratch = [0; 1024];
-    while stream.read(&mut scratch).await.is_ok_and(|read| read > 0) {}
+    let _ = tokio::time::timeout(CLIENT_MAY_TAKE, followed).await;
 }

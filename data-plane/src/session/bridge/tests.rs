@@ -76,9 +76,6 @@ async fn pair() -> (TcpStream, TcpStream) {
 async fn session(first_to_backend: &[u8], first_to_client: &[u8]) -> Session {
     let (client, client_leg) = pair().await;
     let (backend_leg, backend) = pair().await;
-    SockRef::from(&backend_leg)
-        .set_linger(Some(Duration::ZERO))
-        .expect("linger");
     let legs = Legs {
         client: Stream::plain(client_leg),
         backend: Stream::plain(backend_leg),
@@ -86,6 +83,19 @@ async fn session(first_to_backend: &[u8], first_to_client: &[u8]) -> Session {
         first_to_client: first_to_client.to_vec(),
         round_trip: Duration::from_millis(1),
     };
+    let (wanted, stopped) = bridge(legs);
+    Session {
+        client,
+        backend,
+        wanted,
+        stopped,
+    }
+}
+
+fn bridge(legs: Legs) -> (Arc<Wanted>, oneshot::Receiver<(EndReason, u64, u64)>) {
+    SockRef::from(legs.backend.tcp())
+        .set_linger(Some(Duration::ZERO))
+        .expect("linger");
     let wanted = Arc::<Wanted>::default();
     let (sender, stopped) = oneshot::channel();
     let owned = Owned {
@@ -93,12 +103,7 @@ async fn session(first_to_backend: &[u8], first_to_client: &[u8]) -> Session {
         stopped: sender,
     };
     tokio::spawn(Task::new(legs, owned));
-    Session {
-        client,
-        backend,
-        wanted,
-        stopped,
-    }
+    (wanted, stopped)
 }
 
 async fn expect(stream: &mut TcpStream, text: &[u8]) {
@@ -344,6 +349,27 @@ async fn a_leg_is_over_only_when_the_backend_has_ended_it() {
     assert!(goes_on(&mut session, Duration::from_millis(500)).await);
     drop(session.backend);
     assert_eq!(ended(session.stopped).await.0, EndReason::Kick);
+}
+
+#[tokio::test]
+async fn a_record_of_the_backends_that_cannot_be_read_ends_the_session_and_is_not_the_backends_end() {
+    let (mut client, client_leg) = pair().await;
+    let (backend_leg, backend) = crate::tls::tests::encrypted().await;
+    let (_wanted, mut stopped) = bridge(Legs {
+        client: Stream::plain(client_leg),
+        backend: backend_leg,
+        first_to_backend: Vec::new(),
+        first_to_client: Vec::new(),
+        round_trip: Duration::from_millis(1),
+    });
+    let garbage = b"\x17\x03\x03\x00\x20no server has encrypted these 32";
+    assert_eq!(backend.tcp().try_write(garbage).expect("written"), garbage.len());
+    expect_end(&mut client).await;
+    client.shutdown().await.expect("closed");
+    let early = timeout(Duration::from_millis(500), &mut stopped).await;
+    assert!(early.is_err(), "the backend has not ended it: {early:?}");
+    drop(backend);
+    assert_eq!(ended(stopped).await.0, EndReason::BackendError);
 }
 
 #[tokio::test]
