@@ -65,7 +65,8 @@ pub async fn run(accepted: Accepted, front: Arc<Front>) {
         session = %id,
         listener = %front.name,
         protocol,
-        peer = %accepted.ends.client,
+        // Known when it has arrived; said twice, a line would have both.
+        peer = tracing::field::Empty,
         user = tracing::field::Empty,
     );
     span.set_attribute(name::SESSION, id.to_string());

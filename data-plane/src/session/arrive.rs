@@ -66,6 +66,8 @@ pub(super) async fn arrive(
         () = connection.control().told_to_end() => return None,
         announced = announced(&mut tcp, ends, front) => announced,
     };
+    let peer = announced.as_ref().unwrap_or(&ends).client;
+    tracing::Span::current().record("peer", tracing::field::display(peer));
     let adopted = match announced {
         Ok(adopted) => adopted,
         Err(error) => {
@@ -73,12 +75,11 @@ pub(super) async fn arrive(
             return None;
         }
     };
-    if adopted != ends {
-        tracing::Span::current().record("peer", tracing::field::display(adopted.client));
-        if let Err(error) = permit.adopt(adopted.client.ip()) {
-            tracing::warn!(%error, "connection closed");
-            return None;
-        }
+    if adopted != ends
+        && let Err(error) = permit.adopt(adopted.client.ip())
+    {
+        tracing::warn!(%error, "connection closed");
+        return None;
     }
     let span = tracing::Span::current();
     span.set_attribute(name::CLIENT_ADDRESS, adopted.client.ip().to_string());
