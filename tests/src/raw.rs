@@ -6,7 +6,7 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -123,6 +123,17 @@ impl Raw {
         };
         stream.write_all(bytes.as_ref())?;
         Ok(stream.flush()?)
+    }
+
+    /// Says nothing more, and still reads.
+    pub fn finish(&mut self) -> Result<()> {
+        match &mut self.stream {
+            Stream::Plain(_) => {}
+            Stream::Client(tls) => tls.conn.send_close_notify(),
+            Stream::Server(tls) => tls.conn.send_close_notify(),
+        }
+        self.send("")?;
+        Ok(self.tcp().shutdown(Shutdown::Write)?)
     }
 
     /// False: the other side has ended the connection.

@@ -164,12 +164,22 @@ fn a_header_is_believed_from_trusted_peers_only_and_whatever_stands_in_its_place
         };
         talk().with_context(|| format!("{what}\n{}", node.log_tail()))?;
     }
-    // The adopted address is the client's in the log.
+    // The adopted address is the client's in the log, and the only one.
     let log = node.process.output();
-    let bridged = log.lines().filter(|line| line.contains("session closed"));
+    for text in ["session closed", "login read", "bridged"] {
+        let mut lines = log.lines().filter(|line| line.contains(text));
+        let of_header = lines.find(|line| line.contains("peer=192.0.2.8:40000"));
+        assert!(
+            of_header.is_some_and(|line| line.matches("peer=").count() == 1),
+            "{text}: {of_header:?}"
+        );
+    }
+    let closed = log
+        .lines()
+        .find(|line| line.contains("closed before the dialogue"));
     assert!(
-        bridged.clone().any(|line| line.contains("peer=192.0.2.8:40000")),
-        "{log}"
+        closed.is_some_and(|line| line.contains(&format!("peer={trusted}:"))),
+        "{closed:?}"
     );
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use mailswitch_tests::{ca::Ca, place::Place, scripted::Scripted, when::eventually};
 
 use super::{
@@ -136,6 +136,96 @@ fn the_backend_is_greeted_with_the_clients_name_where_that_can_be_said() -> Resu
     })?;
     for played in backend.played() {
         assert_eq!(played.fault, None);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_frame_goes_on_as_the_client_meant_it_whatever_its_form() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
+    let both = base64("bob@x.example\0ann@x.example\0pw");
+    let password = base64(b"\0ann@x.example\0\xe4\xff\x01 ");
+    let quoted = base64("\0ann@x.example\0p\"w\\");
+    let token = base64(format!(
+        "user=ann@x.example\x01auth=Bearer {}\x01\x01",
+        "t".repeat(20_000)
+    ));
+    let short = |frame: &str| format!("{CAPABLE}C: a AUTHENTICATE PLAIN {frame}\nS: a OK in\nEND");
+    // What the client says, and what the backend hears.
+    let cases = [
+        (
+            format!("C: a AUTHENTICATE PLAIN {}", both.trim_end_matches('=')),
+            short(&both),
+        ),
+        (
+            format!("C: a AUTHENTICATE PLAIN\nS: + \nC: {password}"),
+            short(&password),
+        ),
+        (
+            "C: a LOGIN ann@x.example \"p\\\"w\\\\\"".to_owned(),
+            short(&quoted),
+        ),
+        (
+            "C: a LOGIN {13+}\nC: ann@x.example {4+}\nC: p\"w\\".to_owned(),
+            short(&quoted),
+        ),
+        // Longer than a command line may be: it waits to be asked for.
+        (
+            format!("C: a AUTHENTICATE XOAUTH2 {token}"),
+            format!("{CAPABLE}C: a AUTHENTICATE XOAUTH2\nS: + \nC: {token}\nS: a OK in\nEND"),
+        ),
+    ];
+    let scripts: Vec<String> = cases.iter().map(|(_, script)| script.clone()).collect();
+    let backend = Scripted::start(&place, &issued, move |number| scripts[number].clone())?;
+    let tables = destination(0, &backend, &issued, "imap", "plain", "");
+    let setup = Setup {
+        tables: &tables.replace("destination.d0", "destination.legacy"),
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    for (number, (said, _)) in cases.iter().enumerate() {
+        let played = node.play("imap", "implicit", &format!("S: * OK …\n{said}\nS: a OK in"));
+        eventually("it is over", SOON, || {
+            (played.is_err() || backend.accepted() > number).then_some(())
+        })?;
+        played.with_context(|| format!("{number}: {:?}", backend.played()))?;
+    }
+    eventually("all are over", SOON, || {
+        (backend.played().len() == cases.len()).then_some(())
+    })?;
+    for played in backend.played() {
+        assert_eq!(played.fault, None);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_client_that_says_nothing_more_still_reads_what_the_backend_says_last() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
+    // END: the backend sees the client's end, and then speaks.
+    let backend = Scripted::start(&place, &issued, |_| {
+        format!("{CAPABLE}C: a AUTHENTICATE PLAIN …\nS: a OK in\nC: b FETCH\nEND\nS: * late\nS: b OK done")
+    })?;
+    let tables = destination(0, &backend, &issued, "imap", "plain", "");
+    let setup = Setup {
+        tables: &tables.replace("destination.d0", "destination.legacy"),
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    for tls in ["implicit", "starttls"] {
+        let upgrade = if tls == "starttls" {
+            "C: t STARTTLS\nS: t OK…\nTLS\n"
+        } else {
+            ""
+        };
+        let login = format!("S: * OK …\n{upgrade}C: a LOGIN ann@x.example pw\nS: a OK in\nC: b FETCH");
+        let mut raw = node.play("imap", tls, &login)?;
+        raw.finish()?;
+        raw.play(node.client(), "S: * late\nS: b OK done\nEND")?;
     }
     Ok(())
 }

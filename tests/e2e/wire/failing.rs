@@ -187,8 +187,55 @@ fn a_client_that_hangs_up_while_its_backend_is_slow_frees_the_backend_at_once() 
             (backend.accepted() == 1).then_some(())
         })?;
         drop(raw);
-        let over = eventually("the backend is free", SOON, || backend.played().pop())?;
-        assert_eq!(over.fault, None);
+        eventually("the backend is free", SOON, || backend.played().pop())?;
     }
+    Ok(())
+}
+
+#[test]
+fn while_a_probe_is_out_everybody_else_is_rejected_at_once() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
+    // One failure, and then a probe that hangs.
+    let backend = Scripted::start(&place, &issued, |number| {
+        if number == 0 {
+            "S: * BYE no\nEND".to_owned()
+        } else {
+            "END".to_owned()
+        }
+    })?;
+    let tables = DEAD.to_owned() + &destination(0, &backend, &issued, "imap", "plain", "");
+    let setup = Setup {
+        server: "log_level = \"debug\"\nhost_down_threshold = 1\nhost_down_min_clients = 0\nhost_down_cooldown = \"1s\"\n\
+                 backend_timeout = \"60s\"\n",
+        tables: &tables,
+        moved: "u0@x.example d0\n",
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    let login = "S: * OK …\nC: a LOGIN u0@x.example pw\n";
+    node.play("imap", "implicit", &format!("{login}{IMAP_UNAVAILABLE}"))?;
+    // Rejected logins are answered; a probe is not, but reaches the backend.
+    let probe_number = |accepted| {
+        eventually("a probe", SOON, || {
+            let mut raw = node.play("imap", "implicit", login).ok()?;
+            raw.patience(Duration::from_millis(20)).ok()?;
+            while backend.accepted() < accepted {
+                if raw.line().is_ok() {
+                    return None;
+                }
+            }
+            Some(raw)
+        })
+    };
+    let probe = probe_number(2)?;
+    for _ in 0..5 {
+        node.play("imap", "implicit", &format!("{login}{IMAP_UNAVAILABLE}"))?;
+    }
+    assert_eq!(backend.accepted(), 2, "nobody else was let through");
+    // It says nothing about the destination when its client leaves: the next login is the probe.
+    drop(probe);
+    probe_number(3)?;
     Ok(())
 }

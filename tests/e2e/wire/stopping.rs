@@ -1,4 +1,4 @@
-//! SIGTERM: who has not signed in is told and closed at once, the rest has the grace, a second signal ends it now
+//! SIGTERM or SIGINT: who has not signed in is told and closed at once, the rest has the grace, a second signal ends it now
 //! (behaviour §11).
 
 use std::time::{Duration, Instant};
@@ -75,7 +75,7 @@ fn the_signed_in_go_on_during_the_grace_nobody_new_gets_in_and_a_second_signal_e
     let mut node = Lone::start(&place, &ca, setup)?;
     let login = format!("S: * OK …\nC: a LOGIN {ALICE} secret\nS: a OK…");
     let mut alice = node.play("imap", "implicit", &login)?;
-    node.process.signal(Signal::SIGTERM)?;
+    node.process.signal(Signal::SIGINT)?;
     eventually("nobody new gets in", SOON, || {
         Raw::connect(node.at("imap", "plain")).is_err().then_some(())
     })?;
