@@ -112,6 +112,8 @@ pub struct Connections {
 struct Open {
     next: u64,
     controls: HashMap<u64, Arc<Control>>,
+    /// Nobody signs in any more. A connection may be accepted just before that, and come here just after it.
+    stopping: bool,
 }
 
 impl Connections {
@@ -122,6 +124,9 @@ impl Connections {
         let mut open = self.open.lock();
         let number = open.next;
         open.next += 1;
+        if open.stopping {
+            control.tell(Told::Stop);
+        }
         open.controls.insert(number, Arc::clone(&control));
         Connection {
             connections: Arc::clone(self),
@@ -144,8 +149,9 @@ impl Connections {
         });
     }
 
-    /// Ends those in a phase: the process stops.
+    /// Ends those in a phase: the process stops. From then on no connection begins that is not told so.
     pub fn stop(&self, phase: Phase) {
+        self.open.lock().stopping = true;
         self.tell(Told::Stop, |control| control.phase() == phase);
     }
 
@@ -224,6 +230,13 @@ mod tests {
         let closed = connections.closed();
         drop(bridged);
         closed.await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_accepted_just_before_a_stop_is_told_too() {
+        let connections = Arc::new(Connections::default());
+        connections.stop(Phase::BeforeLogin);
+        connections.open().control().told_to_end().await;
     }
 
     #[test]
