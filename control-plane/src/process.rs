@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mailswitch_config::table::telemetry::Identifiers;
 use mailswitch_proto::id::InstanceId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -87,6 +88,8 @@ pub struct Settings<'a> {
     pub advertise: String,
     /// Of the log in memory.
     pub bounds: Bounds,
+    /// Whether its own log may say who somebody is.
+    pub identifiers: Identifiers,
 }
 
 /// Why a replica cannot start.

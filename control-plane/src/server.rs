@@ -96,6 +96,7 @@ pub async fn start(config: &ControlPlaneConfig, credentials: Credentials) -> any
         replica: credentials.identity().name.to_string(),
         advertise: own.advertise.clone(),
         bounds: Bounds::default(),
+        identifiers: config.telemetry.identifiers,
     };
     serve(settings, listener, credentials).await
 }
@@ -110,15 +111,17 @@ pub async fn serve(
     credentials: Credentials,
 ) -> anyhow::Result<Running> {
     let address = listener.local_addr()?;
+    let identifiers = settings.identifiers;
     let Replica {
         plane,
         tasks,
         database,
     } = ControlPlane::start(settings).await?;
     let closing = CancellationToken::new();
+    let api = Api::new(Arc::clone(&plane)).with_identifiers(identifiers);
     let server = server_builder()
         .add_service(FleetServer::new(Feed::new(Arc::clone(&plane))))
-        .add_service(ControlServer::new(Api::new(Arc::clone(&plane))))
+        .add_service(ControlServer::new(api))
         .serve_with_incoming_shutdown(
             listen(listener, credentials.clone()),
             closing.clone().cancelled_owned(),

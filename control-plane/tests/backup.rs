@@ -160,3 +160,52 @@ async fn a_backup_that_is_damaged_cut_short_or_of_another_version_changes_nothin
         .await
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_or_restore_that_ends_in_the_middle_leaves_nothing_in_the_connections_of_others() {
+    let scene = Scene::new().await;
+    for number in 0..50 {
+        let identifier = format!("user-{number}@example.org");
+        scene
+            .map(&identifier, Some("new"), Proof::Standing)
+            .await
+            .unwrap();
+    }
+    let bytes = backup_of(&scene).await;
+    for round in 1..16 {
+        let length = bytes.len() * round / 16;
+        // Whoever wanted the backup takes so much of it and goes away.
+        let (written, mut read) = tokio::io::duplex(256);
+        let mut taken = vec![0; length];
+        let taking = async move {
+            tokio::io::AsyncReadExt::read_exact(&mut read, &mut taken)
+                .await
+                .unwrap();
+        };
+        let (dumped, ()) = tokio::join!(dump(scene.database.pool(), written), taking);
+        dumped.unwrap_err();
+        let restored = restore(&scene.writer, &bytes[..length], Replace::Whatever).await;
+        restored.unwrap_err();
+        // Every connection that the others share answers what it is asked.
+        let pool = scene.database.pool();
+        let mut conns = Vec::new();
+        for asked in 0..4_i32 {
+            let mut conn = pool.acquire().await.unwrap();
+            let (answer,): (i32,) = sqlx::query_as("SELECT $1")
+                .bind(asked)
+                .fetch_one(&mut *conn)
+                .await
+                .unwrap();
+            assert_eq!(answer, asked, "after {length} bytes");
+            let mut txn = sqlx::Connection::begin(&mut *conn).await.unwrap();
+            let (clean,): (bool,) =
+                sqlx::query_as("SELECT now() >= statement_timestamp() - interval '100 milliseconds'")
+                    .fetch_one(&mut *txn)
+                    .await
+                    .unwrap();
+            assert!(clean, "it was in a transaction of somebody else");
+            txn.rollback().await.unwrap();
+            conns.push(conn);
+        }
+    }
+}

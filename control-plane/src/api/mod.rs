@@ -22,6 +22,7 @@ mod status;
 
 use std::sync::Arc;
 
+use mailswitch_config::table::telemetry::Identifiers;
 use mailswitch_proto::control::v1::{self as wire, control_server::Control};
 use mailswitch_proto::trace_context;
 use tonic::{Request, Response, Status, Streaming};
@@ -38,13 +39,24 @@ type Answer<T> = Result<T, wire::Problem>;
 #[derive(Clone)]
 pub struct Api {
     plane: Arc<ControlPlane>,
+    /// In the log.
+    identifiers: Identifiers,
 }
 
 impl Api {
     /// Answers operators from this replica.
     #[must_use]
     pub fn new(plane: Arc<ControlPlane>) -> Self {
-        Self { plane }
+        Self {
+            plane,
+            identifiers: Identifiers::Redacted,
+        }
+    }
+
+    /// `[telemetry] identifiers`: whether the log says whom a refusal was about.
+    #[must_use]
+    pub fn with_identifiers(self, identifiers: Identifiers) -> Self {
+        Self { identifiers, ..self }
     }
 
     /// Every call goes through here: the role first, then the work, in a span that continues the caller's trace.
@@ -66,13 +78,19 @@ impl Api {
         );
         trace_context::adopt(&span, trace_context::extract(request.metadata()));
         let plane = Arc::clone(&self.plane);
+        let identifiers = self.identifiers;
         async move {
             plane.has_read_its_writes().await;
             work(plane, caller, request.into_inner())
                 .await
                 .map(Response::new)
                 .map_err(|problem| {
-                    tracing::info!(what = problem.what, remedy = problem.remedy, "refused");
+                    let kind = problem.kind().as_str_name();
+                    match identifiers {
+                        Identifiers::Plain => tracing::info!(kind, what = problem.what, "refused"),
+                        // Its words may name people: they are in the answer (design section 6).
+                        Identifiers::Redacted => tracing::info!(kind, "refused"),
+                    }
                     problem.into_status()
                 })
         }

@@ -62,6 +62,7 @@ impl From<store::Error> for Problem {
         let remedy = if error.is_unavailable() {
             "see `mailswitchctl status`, and try again when the database is reachable"
         } else {
+            tracing::error!(%error, "the database did not do what it was asked");
             "look into the control plane's log, and into PostgreSQL's"
         };
         Self::new(Kind::Precondition, format!("the database: {error}"), remedy)

@@ -14,7 +14,9 @@ use crate::store;
 /// # Errors
 /// The database's, or those of `out`: what was written then has no end, and is refused by `restore`.
 pub async fn dump(pool: &PgPool, out: impl AsyncWrite + Unpin + Send) -> Result<Header, BackupError> {
-    let mut conn = pool.acquire().await?;
+    // Of its own: a COPY that ends in the middle, because the caller went away, leaves answers in the connection that
+    // whoever took it next would take for their own.
+    let mut conn = pool.acquire().await?.detach();
     let mut txn = conn
         .begin_with("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
@@ -31,6 +33,7 @@ pub async fn dump(pool: &PgPool, out: impl AsyncWrite + Unpin + Send) -> Result<
     }
     writer.finish().await?;
     txn.rollback().await?;
+    conn.close().await?;
     Ok(header)
 }
 

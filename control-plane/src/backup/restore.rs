@@ -43,7 +43,8 @@ pub async fn restore(
 ) -> Result<Restored, BackupError> {
     let mut reader = Reader::new(from).await?;
     let header = header(&mut reader).await?;
-    let mut conn = writer.pool().acquire().await?;
+    // Of its own, as that of a backup: a COPY may end in the middle.
+    let mut conn = writer.pool().acquire().await?.detach();
     let mut txn = conn.begin().await?;
     sqlx::raw_sql(
         "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0;
@@ -75,6 +76,8 @@ pub async fn restore(
     }
     txn.commit().await?;
     writer.memory().replace(position);
+    // It is restored, however the connection ends.
+    let _ = conn.close().await;
     Ok(Restored {
         fleet: fleet.id,
         position,

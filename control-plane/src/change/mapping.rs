@@ -292,7 +292,7 @@ impl Plan {
             let following = store::account::account_following_domain_count(conn, &domain.identifier).await?;
             if following > 0 {
                 number += following;
-                example = Some(domain.identifier.clone());
+                example = Some(format!("those of {}", domain.identifier));
             }
         }
         match example {

@@ -95,6 +95,7 @@ impl Stage {
             replica: "cp-1".to_owned(),
             advertise: self.endpoint(),
             bounds: self.bounds,
+            identifiers: mailswitch_config::table::telemetry::Identifiers::Redacted,
         };
         let credentials = self.authority.control_plane();
         self.running = Some(server::serve(settings, listener, credentials).await.unwrap());

@@ -75,7 +75,8 @@ pub struct NodeView {
     pub(crate) applied_revision: u64,
     applied_digest: String,
     registered_revision: u64,
-    seen_millis_ago: u64,
+    /// None: not since this control plane started.
+    seen_millis_ago: Option<u64>,
     pub(crate) sessions: u64,
     /// Logins that wait on a hold.
     pub(crate) waiting: u64,
@@ -159,7 +160,7 @@ impl NodeView {
             applied_revision: node.applied_revision,
             applied_digest: hex(&node.applied_digest),
             registered_revision: node.registered_revision,
-            seen_millis_ago: node.seen_millis_ago,
+            seen_millis_ago: Some(node.seen_millis_ago).filter(|millis| *millis < u64::MAX),
             sessions: report.active.iter().map(|active| active.sessions).sum(),
             waiting: report.waiting,
             listeners: node.listeners.into_iter().map(ListenerView::from).collect(),
@@ -169,7 +170,10 @@ impl NodeView {
 
     pub(crate) fn state_words(&self) -> String {
         let sync = match (self.connected, self.in_sync) {
-            (false, _) => format!("not connected, seen {} ago", span(self.seen_millis_ago)),
+            (false, _) => match self.seen_millis_ago {
+                Some(millis) => format!("not connected, seen {} ago", span(millis)),
+                None => "not connected, not yet seen".to_owned(),
+            },
             (true, true) => "in sync".to_owned(),
             (true, false) if self.behind > 0 => format!("{} behind", self.behind),
             // It is ahead of the database, or elsewhere: not a number of revisions.
@@ -254,7 +258,11 @@ impl StatusView {
             ("committed", format!("revision {}", self.revision)),
             (
                 "accounts",
-                format!("{}, mappings {}", self.accounts, self.mappings),
+                match self.database.reachable {
+                    true => format!("{}, mappings {}", self.accounts, self.mappings),
+                    // Only the database knows how many accounts there are.
+                    false => format!("not known, mappings {}", self.mappings),
+                },
             ),
             ("default", or_dash(&self.default_destination)),
         ];

@@ -116,9 +116,20 @@ impl Stream<'_> {
     /// What a login would meet now, by the very look that a login makes.
     fn resolve(&self, login: &str) -> Result<Answer, String> {
         let rules = self.node.knowledge.identifier_rules();
-        let identifier = Identifier::from_login(login, &rules).map_err(|invalid| invalid.to_string())?;
-        let acting_for = ActingFor::one(identifier.clone(), []);
         let sessions = self.node.knowledge.sessions();
+        let identifier = match Identifier::from_login(login, &rules) {
+            Ok(identifier) => identifier,
+            Err(invalid) => {
+                let mut refused = wire::Resolution {
+                    revision: sessions.with_table(|table| table.position().revision.0),
+                    reason: format!("no identifier can be made of it: {invalid}"),
+                    ..wire::Resolution::default()
+                };
+                refused.set_rule(wire::Rule::Refused);
+                return Ok(Answer::Resolution(refused));
+            }
+        };
+        let acting_for = ActingFor::one(identifier.clone(), []);
         let look = sessions.look(&acting_for);
         let mut resolution = sessions.with_table(|table| wire::Resolution {
             identifier: identifier.as_str().to_owned(),

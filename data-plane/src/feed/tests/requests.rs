@@ -58,10 +58,12 @@ async fn resolve_answers_what_a_login_would_meet() {
     }
     let login = "no one".to_owned();
     let answer = ask(&mut stream, 9, Some(Request::Resolve(wire::Resolve { login }))).await;
-    assert!(
-        answer.answer.is_none() && answer.error.contains("space"),
-        "{answer:?}"
-    );
+    // As the control plane says it: the node has answered, and agrees.
+    let Some(Answer::Resolution(refused)) = answer.answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(refused.rule(), wire::Rule::Refused);
+    assert!(refused.reason.contains("space"), "{refused:?}");
     let answer = ask(&mut stream, 10, None).await;
     assert!(answer.error.contains("does not know"), "{answer:?}");
 }
