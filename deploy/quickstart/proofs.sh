@@ -129,7 +129,7 @@ final_screen() {
     say "  mailswitchctl resolve alice --all-nodes"
     say "  mailswitchctl cutover alice@$DOMAIN --from legacy --to new --copy '$STATE/copy.sh alice@$DOMAIN legacy new'"
     say "  mailswitchctl audit"
-    say "  openssl s_client -quiet -connect ${ADDRESS[fra-1]}:$IMAPS    # then: a login alice $PASSWORD"
+    say "  openssl s_client -quiet -connect ${ADDRESS[fra-1]}:$IMAPS    # then: a login alice@$DOMAIN $PASSWORD"
     say
     say "Logs and configurations: deploy/.quickstart/    End it: deploy/quickstart.sh --stop"
     say "What to read next: docs/architecture.md"

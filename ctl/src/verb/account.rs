@@ -135,7 +135,10 @@ struct JsonAccount {
 /// A line of JSON, or `name<TAB>identifier,identifier<TAB>group`.
 fn parse_account(line: &str) -> Result<Account, String> {
     let account = if line.trim_start().starts_with('{') {
-        serde_json::from_str(line).map_err(|error| error.to_string())?
+        // The file's line is said before it: this one is always 1.
+        serde_json::from_str(line).map_err(|error: serde_json::Error| {
+            error.to_string().replace(" at line 1 column ", " at column ")
+        })?
     } else {
         text_account(line)?
     };
@@ -269,5 +272,7 @@ mod tests {
         ] {
             assert!(parse_account(wrong).is_err(), "{wrong:?}");
         }
+        let cut = parse_account("{\"name\": \"bob\"").unwrap_err();
+        assert!(cut.contains("at column") && !cut.contains("line 1"), "{cut}");
     }
 }
