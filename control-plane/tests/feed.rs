@@ -4,6 +4,7 @@ mod stage;
 
 use mailswitch_control_plane::routing::log::Bounds;
 use mailswitch_proto::control::v1::problem::Kind;
+use mailswitch_proto::fleet::v1::{self as wire, node_message};
 use stage::node::{Node, Self_};
 use stage::{Stage, until};
 
@@ -68,6 +69,28 @@ async fn a_node_that_comes_back_after_a_restart_of_the_control_plane_gets_only_w
     assert!(!node.welcome.newly_registered, "the registry is in the database");
     node.follow_to(committed.revision).await;
     assert_eq!((node.snapshots, node.deltas), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_drains_is_shown_so_also_by_a_control_plane_that_did_not_tell_it_to() {
+    let mut stage = Stage::configured().await;
+    let node = stage.node("fra-1").await;
+    let me = node.me.clone();
+    drop(node);
+    stage.stop().await;
+    stage.start().await;
+    let node = Node::connect(&stage, me).await;
+    for draining in [true, false] {
+        let report = wire::Report {
+            draining,
+            ..wire::Report::default()
+        };
+        node.say(node_message::Message::Report(report)).await;
+        until("status shows what the node says", async || {
+            stage.status().await.nodes[0].draining == draining
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -189,7 +189,7 @@ impl Report {
         }
     }
 
-    /// All counts, for the feed. `waiting`: logins that wait on a hold now.
+    /// All counts, for the feed, which adds what is no count. `waiting`: logins that wait on a hold now.
     #[must_use]
     pub fn message(&self, waiting: usize) -> wire::Report {
         let buckets: Vec<u64> = self
@@ -227,6 +227,7 @@ impl Report {
             }),
             waiting: waiting as u64,
             breakers: self.breakers.lock().values().cloned().collect(),
+            ..wire::Report::default()
         }
     }
 }

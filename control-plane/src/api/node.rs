@@ -64,7 +64,6 @@ pub(super) async fn drain(
             );
             return Err(problem.on_nodes([node.name]));
         }
-        plane.nodes.draining(node.instance, !resume);
     }
     let verb = if resume { "node resume" } else { "node drain" };
     super::audit::done(&plane, &context, verb, &request.node, "").await;

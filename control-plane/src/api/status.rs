@@ -126,7 +126,7 @@ fn of_node(node: &Node, state: &State) -> wire::NodeStatus {
         rejected: node.rejected.values().filter(standing).cloned().collect(),
         report: node.report.clone(),
         diverged: node.diverged,
-        draining: node.draining,
+        draining: node.is_draining(),
     }
 }
 

@@ -137,11 +137,6 @@ impl Nodes {
         });
     }
 
-    /// Told to admit no more sessions, or to admit them again.
-    pub fn draining(&self, instance: InstanceId, draining: bool) {
-        self.with(instance, |node| node.draining = draining);
-    }
-
     /// Taken out of the registry by the operator; without an instance, all of that name.
     pub fn forgotten(&self, name: &str, instance: Option<InstanceId>) {
         let gone =

@@ -37,8 +37,6 @@ pub struct Node {
     pub report: Option<wire::Report>,
     /// It is ahead of the database, or on another branch (promise D3).
     pub diverged: bool,
-    /// It was told to admit no more sessions.
-    pub draining: bool,
     pub(super) link: Option<(ConnectionId, Link)>,
 }
 
@@ -59,7 +57,6 @@ impl Node {
             rejected: BTreeMap::new(),
             report: None,
             diverged: false,
-            draining: false,
             link: None,
         }
     }
@@ -82,6 +79,12 @@ impl Node {
         self.seen.map(|seen| seen.elapsed())
     }
 
+    /// It admits no more sessions, in its own words: they outlive this replica.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.draining)
+    }
+
     /// Breakers that are open now.
     pub fn open_breakers(&self) -> impl Iterator<Item = &wire::Breaker> {
         let breakers = self.report.iter().flat_map(|report| &report.breakers);
@@ -92,7 +95,6 @@ impl Node {
     pub(super) fn keep_of(&mut self, before: Self) {
         self.rejected = before.rejected;
         self.report = before.report;
-        self.draining = before.draining;
     }
 
     pub(super) fn touch(&mut self) {

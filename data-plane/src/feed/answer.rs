@@ -51,6 +51,8 @@ impl Stream<'_> {
             }
             Some(Request::Drain(drain)) => {
                 self.drain(&drain);
+                // Whoever asked sees it in the node's own words.
+                self.say_report().await;
                 Ok(Answer::Done(wire::Done {}))
             }
             None => Err("this version of the node does not know the request".to_owned()),

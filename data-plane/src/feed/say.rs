@@ -109,8 +109,11 @@ impl Stream<'_> {
 
     pub(super) async fn say_report(&self) {
         let sessions = self.node.knowledge.sessions();
-        self.say(Message::Report(sessions.report().message(sessions.waiting())))
-            .await;
+        let report = wire::Report {
+            draining: sessions.is_draining(),
+            ..sessions.report().message(sessions.waiting())
+        };
+        self.say(Message::Report(report)).await;
     }
 
     pub(super) async fn say(&self, message: Message) {

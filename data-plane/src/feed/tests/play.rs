@@ -214,6 +214,15 @@ impl Stream {
         .await
     }
 
+    /// Waits until the node reports that it drains, or that it does not.
+    pub(super) async fn draining(&mut self, draining: bool) {
+        self.until(|message| match message {
+            FromNode::Report(report) if report.draining == draining => Some(()),
+            _ => None,
+        })
+        .await;
+    }
+
     /// Waits until the node gives the stream up.
     pub(super) async fn given_up(mut self) {
         while self.next().await.is_some() {}

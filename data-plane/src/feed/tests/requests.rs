@@ -11,7 +11,7 @@ use super::play::{ControlPlane, HASH, Node, Stream, about, held, who};
 use crate::report::{BreakerNews, LoginOutcome};
 use crate::sessions::{ActingFor, Order};
 
-async fn ask(stream: &mut Stream, id: u64, request: Option<Request>) -> wire::Answer {
+async fn tell(stream: &Stream, id: u64, request: Option<Request>) {
     stream
         .say(FromFleet::Request(wire::Request {
             id,
@@ -19,6 +19,10 @@ async fn ask(stream: &mut Stream, id: u64, request: Option<Request>) -> wire::An
             request,
         }))
         .await;
+}
+
+async fn ask(stream: &mut Stream, id: u64, request: Option<Request>) -> wire::Answer {
+    tell(stream, id, request).await;
     stream
         .until(|message| match message {
             FromNode::Answer(answer) if answer.request == id => Some(answer),
@@ -122,14 +126,16 @@ async fn a_drained_node_admits_nobody_until_it_is_resumed() {
     let mut plane = ControlPlane::start().await;
     let node = Node::start(directory.path(), &[plane.address]);
     let (mut stream, _) = plane.accept_and_fill().await;
-    ask(
-        &mut stream,
-        1,
-        Some(Request::Drain(wire::Drain { resume: false })),
-    )
-    .await;
+    tell(&stream, 1, Some(Request::Drain(wire::Drain { resume: false }))).await;
+    stream.draining(true).await;
     assert_eq!(node.goes_to("ann@example.org"), None);
-    ask(&mut stream, 2, Some(Request::Drain(wire::Drain { resume: true }))).await;
+    // Whichever control plane it speaks to hears of it.
+    drop(stream);
+    let (mut stream, _) = plane.accept().await;
+    stream.welcome(wire::Welcome::default()).await;
+    stream.draining(true).await;
+    tell(&stream, 2, Some(Request::Drain(wire::Drain { resume: true }))).await;
+    stream.draining(false).await;
     assert_eq!(node.goes_to("ann@example.org"), Some("old".into()));
     let reset = |destination: &str| {
         Some(Request::ResetBreaker(wire::ResetBreaker {
