@@ -74,9 +74,21 @@ impl Report {
         (report, changes)
     }
 
-    /// A login ended. `destination`: none where none was resolved.
-    pub fn login(&self, destination: Option<&DestinationName>, protocol: Protocol, outcome: LoginOutcome) {
+    /// A login ended. `destination`: none where none was resolved. `took`: without what it waited on holds.
+    pub fn login(
+        &self,
+        destination: Option<&DestinationName>,
+        protocol: Protocol,
+        outcome: LoginOutcome,
+        took: Duration,
+    ) {
         let destination = destination.map_or_else(String::new, |name| name.as_str().to_owned());
+        // Who left got no answer.
+        if outcome != LoginOutcome::ClientGone {
+            self.instruments
+                .login_duration
+                .record(took.as_secs_f64(), &leg(&destination, protocol));
+        }
         let mut attributes = leg(&destination, protocol).to_vec();
         attributes.push(KeyValue::new(name::OUTCOME, outcome.as_str()));
         self.instruments.logins.add(1, &attributes);

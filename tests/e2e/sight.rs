@@ -171,6 +171,15 @@ fn both_servers_serve_metrics_and_readiness() -> Result<()> {
         let metrics = get(server, "/metrics")?;
         assert!(metrics.contains("# TYPE"), "{metrics}");
     }
+    Login::imap(fleet.node(0).imaps, &at("alice"))
+        .tls("implicit", fleet.ca.pem())
+        .succeed()?;
+    // How long the login took, by where it went.
+    let metrics = get(fleet.node(0).metrics, "/metrics")?;
+    let took = metrics.lines().find(|line| {
+        line.starts_with("mail_login_duration_seconds_count") && line.contains("mail_destination=\"legacy\"")
+    });
+    assert!(took.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
     Ok(())
 }
 

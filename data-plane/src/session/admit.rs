@@ -5,7 +5,7 @@
 //! written to the client here: the caller relays the outcome, which is always exactly one.
 
 use std::pin::{Pin, pin};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mailswitch_admission::{self as admission, Action, Answer, Cause, Event, Stage, State, Then, View};
 use mailswitch_config::DestinationName;
@@ -153,6 +153,7 @@ pub async fn admit<B: Backend>(
 ) -> Outcome<B::Leg, B::Reply, B::Failure> {
     let report = registered.sessions().report().clone();
     let protocol = registered.about().protocol;
+    let (begun, mut held) = (Instant::now(), Duration::ZERO);
     let login = Login {
         registered,
         backend,
@@ -163,6 +164,7 @@ pub async fn admit<B: Backend>(
         failure: None,
         refusal: None,
         held_since: None,
+        held: &mut held,
     };
     let (outcome, destination) = login.run(pin!(client_gone)).await;
     let counted = match &outcome {
@@ -171,7 +173,8 @@ pub async fn admit<B: Backend>(
         Outcome::TemporaryFailure(_) => LoginOutcome::TemporaryFailure,
         Outcome::ClientGone => LoginOutcome::ClientGone,
     };
-    report.login(destination.as_ref(), protocol, counted);
+    let took = begun.elapsed().saturating_sub(held);
+    report.login(destination.as_ref(), protocol, counted, took);
     outcome
 }
 
@@ -189,6 +192,7 @@ struct Login<'a, B: Backend> {
     failure: Option<B::Failure>,
     refusal: Option<Refusal>,
     held_since: Option<Instant>,
+    held: &'a mut Duration,
 }
 
 impl<B: Backend> Login<'_, B> {
@@ -379,7 +383,9 @@ impl<B: Backend> Login<'_, B> {
         if !matches!(stage, Stage::Registered | Stage::Waiting)
             && let Some(since) = self.held_since.take()
         {
-            self.registered.sessions().report().waited(since.elapsed());
+            let waited = since.elapsed();
+            *self.held += waited;
+            self.registered.sessions().report().waited(waited);
         }
     }
 

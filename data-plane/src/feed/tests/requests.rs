@@ -157,7 +157,12 @@ async fn counters_are_reported_and_a_breaker_at_once() {
     let (mut stream, _) = plane.accept_and_fill().await;
     let report = node.knowledge.sessions().report();
     let (old, imap) = ("old".into(), mailswitch_config::Protocol::Imap);
-    report.login(Some(&old), imap, LoginOutcome::Accepted);
+    report.login(
+        Some(&old),
+        imap,
+        LoginOutcome::Accepted,
+        std::time::Duration::ZERO,
+    );
     report.opened(&old, imap);
     report.waited(std::time::Duration::from_millis(3));
     let breaker = wire::Breaker {
