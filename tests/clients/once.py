@@ -3,7 +3,8 @@
 
 usage: once.py '{"protocol": "imap", "host": …, "port": …, "tls": "implicit", "user": …, "password": …,
                  "ca": …, "source": …, "proxy_header": [client, port, server, port], "id": {…},
-                 "xclient": {…}, "send": "<message-id>", "sasl": "plain" | "login" | …, "stay": true}'
+                 "xclient": {…}, "send": "<message-id>", "sasl": "plain" | "login" | …, "authzid": …,
+                 "stay": true}'
 
 `stay`: says "in" when it is logged in, and then stays until its standard input ends or the server closes.
 """
@@ -42,7 +43,7 @@ def imap(job, result):
     if job.get("id"):
         client.id(job["id"])
     if job.get("sasl", "").lower() == "plain":
-        answer = f"\0{job['user']}\0{job['password']}".encode()
+        answer = f"{job.get('authzid', '')}\0{job['user']}\0{job['password']}".encode()
         client.authenticate("PLAIN", lambda _: answer)
     elif job.get("sasl", "").lower() == "login":
         answers = iter([job["user"].encode(), job["password"].encode()])

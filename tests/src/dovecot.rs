@@ -35,6 +35,9 @@ pub enum Plaintext {
     Refused,
 }
 
+/// Who may sign in as anybody, with the password "secret" and an authorization identity.
+pub const MASTER: &str = "master@example.org";
+
 #[derive(Debug)]
 pub struct Dovecot {
     process: Process,
@@ -107,7 +110,13 @@ impl Dovecot {
                 ),
             ],
         )?;
-        std::fs::write(directory.join("dovecot.conf"), config)?;
+        let masters = directory.join("masters");
+        std::fs::write(&masters, format!("{MASTER}:secret\n"))?;
+        let master = format!(
+            "passdb {{\n  driver = passwd-file\n  args = scheme=PLAIN username_format=%u {}\n  master = yes\n}}\n",
+            masters.display()
+        );
+        std::fs::write(directory.join("dovecot.conf"), config + &master)?;
         let mut command = Command::new("dovecot");
         command
             .arg("-F")
