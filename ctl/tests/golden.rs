@@ -94,6 +94,7 @@ fn report() -> fleet::Report {
             last_error: "connection refused".into(),
             ..Default::default()
         }],
+        draining: false,
     }
 }
 
