@@ -37,7 +37,7 @@ const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;
 pub enum Unanswered {
     /// The control plane said no.
     Refused(Failure),
-    /// The control plane could not be reached, or lost its answer; what it did is unknown.
+    /// The control plane could not be reached, or an answer of it was lost; what it did is unknown.
     Lost(Failure),
 }
 
@@ -114,7 +114,8 @@ impl Connection {
         })
     }
 
-    /// Asks again and again, on every endpoint, for what can be done twice.
+    /// Asks again and again, on every endpoint, for what can be done twice. Once an answer was lost, a later refusal says
+    /// nothing about what that attempt did: the operation may be recorded, and go on (promise F3).
     ///
     /// # Errors
     /// It is refused, or patience ends.
@@ -125,14 +126,21 @@ impl Connection {
     {
         let until = Instant::now() + self.patience;
         let mut pause = FIRST_PAUSE;
+        let mut in_doubt = false;
         loop {
             let status = match answer_of(request(self.control())).await {
                 Ok(answer) => return Ok(answer),
                 Err(status) => status,
             };
             if !is_lost(&status) {
-                return Err(Unanswered::Refused(self.refused(&status)));
+                let failure = self.refused(&status);
+                // A request that makes no sense made none the first time.
+                return Err(match in_doubt && failure.exit != Exit::Usage {
+                    true => Unanswered::Lost(failure),
+                    false => Unanswered::Refused(failure),
+                });
             }
+            in_doubt |= may_have_arrived(&status);
             if Instant::now() + pause >= until {
                 return Err(Unanswered::Lost(self.refused(&status)));
             }
@@ -201,6 +209,12 @@ pub fn is_lost(status: &Status) -> bool {
             ))
 }
 
+/// False when there was no connection that the request could have gone over.
+fn may_have_arrived(status: &Status) -> bool {
+    let mut chain = std::iter::successors(std::error::Error::source(status), |error| error.source());
+    !chain.any(|error| error.is::<tonic::ConnectError>())
+}
+
 async fn answer_of<T>(answer: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Status> {
     match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
         Ok(answer) => answer.map(Response::into_inner),
@@ -229,7 +243,7 @@ fn unknown(last: &Failure, context: &ChangeContext) -> Failure {
     Failure::new(
         Exit::Unknown,
         format!(
-            "the control plane was lost, and the outcome is unknown: {}",
+            "an answer of the control plane was lost, and the outcome is unknown: {}",
             last.what
         ),
     )

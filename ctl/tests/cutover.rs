@@ -102,6 +102,27 @@ fn a_lost_answer_is_asked_for_again_with_the_same_key() {
 }
 
 #[test]
+fn a_refusal_after_a_lost_answer_does_not_say_that_nothing_changed() {
+    let fleet = Fleet::start();
+    let problem = Problem::new(Kind::Precondition, "the database cannot be reached", "try again");
+    for kind in [Kind::Precondition, Kind::Unproven, Kind::NotAllowed] {
+        let kind = kind.into();
+        *fleet.script.refusal.lock().unwrap() = Some(Problem {
+            kind,
+            ..problem.clone()
+        });
+        *fleet.script.lost_answers.lock().unwrap() = 1;
+        let output = fleet.run(&MOVE);
+        exits(&output, 5);
+        assert!(
+            stderr(&output).contains("the outcome is unknown: the database cannot be reached"),
+            "{output:?}"
+        );
+        assert!(stderr(&output).contains("--idempotency-key"), "{output:?}");
+    }
+}
+
+#[test]
 fn a_key_that_is_given_is_the_one_that_is_sent() {
     let fleet = Fleet::start();
     fleet.becomes(Step::Done, Outcome::Done);

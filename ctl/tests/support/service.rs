@@ -56,13 +56,13 @@ impl Control for Scripted {
             .map(|value| value.to_str().unwrap().to_owned());
         self.0.traceparents.lock().unwrap().push(traceparent);
         self.0.started.lock().unwrap().push(request.into_inner());
-        if let Some(problem) = self.0.refusal.lock().unwrap().clone() {
-            return Err(problem.into());
-        }
         let mut lost = self.0.lost_answers.lock().unwrap();
         if *lost > 0 {
             *lost -= 1;
             return Err(Status::unavailable("shutting down"));
+        }
+        if let Some(problem) = self.0.refusal.lock().unwrap().clone() {
+            return Err(problem.into());
         }
         Ok(Response::new(self.operation()))
     }
