@@ -5,10 +5,13 @@
 
 mod stage;
 
+use mailswitch_control_plane::change::Context;
+use mailswitch_control_plane::change::node::{Forget, Word, node_forget};
 use mailswitch_proto::control::v1 as control;
 use mailswitch_proto::control::v1::problem::Kind;
 use mailswitch_proto::fleet::v1 as fleet;
 use mailswitch_proto::fleet::v1::{answer, node_message, request};
+use mailswitch_proto::revision::Revision;
 use stage::node::{Node, Self_};
 use stage::{Stage, answered, because, refused, until};
 
@@ -496,6 +499,38 @@ async fn a_node_is_forgotten_only_on_the_word_that_it_is_stopped_and_only_when_i
     );
     answered(admin.node_forget(forget(true)).await);
     assert!(stage.status().await.nodes.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_forgotten_while_it_connects_has_to_register_anew() {
+    let stage = Stage::configured().await;
+    let mut node = stage.node("fra-1").await;
+    let registered = node.welcome.registered_revision;
+    node.follow_to(registered).await;
+    // Past the check that it is away, as when it connected right after it, or to another replica.
+    let forget = Forget {
+        node: "fra-1".to_owned(),
+        instance: None,
+        word: Word::Stopped,
+    };
+    let context = Context::own("a test");
+    let forgotten = node_forget(&stage.plane().writer, &context, &forget).await;
+    let forgotten = forgotten.unwrap().position.unwrap().revision.0;
+    let ended = loop {
+        match node.hear().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it is told why"),
+            Err(status) => break status,
+        }
+    };
+    assert!(ended.message().contains("not registered"), "{ended:?}");
+    let node = Node::connect(&stage, node.me.clone()).await;
+    assert!(node.welcome.newly_registered);
+    assert!(node.welcome.registered_revision > forgotten);
+    // The word that comes too late for it does not count for what it is now.
+    let plane = stage.plane();
+    plane.nodes.forgotten("fra-1", None, Revision(forgotten));
+    assert!(plane.nodes.is_connected(node.me.instance));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,7 +95,9 @@ pub(super) async fn forget(
     };
     let done = node_forget(&plane.writer, &context, &forget).await?;
     if context.mode == Mode::Commit {
-        plane.nodes.forgotten(&forget.node, instance);
+        if let Some(position) = done.position {
+            plane.nodes.forgotten(&forget.node, instance, position.revision);
+        }
         plane.cutovers.wake();
     }
     Ok(committed(done).0)

@@ -78,6 +78,9 @@ pub enum FeedError {
     /// What it says does not fit what it was sent.
     #[error(transparent)]
     Acknowledge(#[from] acknowledge::AcknowledgeError),
+    /// It was forgotten when it had just connected: no flip asks it, so it may not go on (promise N3).
+    #[error("this process is not registered any more: say Hello again")]
+    NotRegistered,
     /// It has to start over.
     #[error(transparent)]
     Stream(#[from] stream::StreamError),
@@ -112,9 +115,16 @@ async fn session(
         .nodes
         .connected(start.node(&hello, &registered), hello.replaces, link.clone());
     tracing::info!(site = hello.site, version = hello.version, known = %hello.known.revision, "a node is connected");
+    let serving = async {
+        register::still_registered(plane, instance).await?;
+        tokio::select! {
+            ended = acknowledge::listen(plane, instance, link.clone(), messages) => ended.map_err(FeedError::from),
+            ended = stream::send(plane, instance, start, asked, outbox) => ended.map_err(FeedError::from),
+        }
+    };
     let ended = tokio::select! {
-        ended = acknowledge::listen(plane, instance, link, messages) => ended.map_err(FeedError::from),
-        ended = stream::send(plane, instance, start, asked, outbox) => ended.map_err(FeedError::from),
+        ended = serving => ended,
+        () = link.ended() => Err(FeedError::NotRegistered),
         () = plane.leaving.cancelled() => Ok(()),
     };
     plane.nodes.disconnected(instance, connection);
@@ -126,6 +136,6 @@ fn status_of(error: &FeedError) -> Status {
         FeedError::Accept(error) => error.status(),
         FeedError::Register(error) => error.status(),
         FeedError::Acknowledge(error) => Status::aborted(error.to_string()),
-        FeedError::Stream(error) => Status::aborted(error.to_string()),
+        FeedError::NotRegistered | FeedError::Stream(_) => Status::aborted(error.to_string()),
     }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use mailswitch_proto::channel::Peer;
 use mailswitch_proto::control::v1::{Problem, problem::Kind};
+use mailswitch_proto::id::InstanceId;
 use mailswitch_proto::revision::{Position, Revision};
 use tonic::Status;
 
+use super::FeedError;
 use super::accept::Hello;
 use crate::change::node::{self, Since, node_register};
 use crate::change::{self, Actor, Context, log};
@@ -92,6 +94,28 @@ pub async fn register(
         since: registered.since,
         read,
     })
+}
+
+/// A look after the stream can be reached from outside: a `node forget` that was committed before it did not see the
+/// stream, and ended nothing (promise N3). One that comes after it does.
+///
+/// # Errors
+/// When it is not registered any more, or the database does not answer.
+pub async fn still_registered(plane: &Arc<ControlPlane>, instance: InstanceId) -> Result<(), FeedError> {
+    let mut conn = plane
+        .writer
+        .pool()
+        .acquire()
+        .await
+        .map_err(store::Error::from)
+        .map_err(RegisterError::from)?;
+    match store::node::node_exists(&mut conn, instance)
+        .await
+        .map_err(RegisterError::from)?
+    {
+        true => Ok(()),
+        false => Err(FeedError::NotRegistered),
+    }
 }
 
 fn row(hello: &Hello) -> store::node::Node {

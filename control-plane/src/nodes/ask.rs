@@ -13,6 +13,7 @@ use mailswitch_proto::fleet::v1::{self as wire, answer::Answer, fleet_message::M
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::Node;
 
@@ -47,6 +48,7 @@ pub enum AskError {
 pub struct Link {
     outbox: mpsc::Sender<wire::FleetMessage>,
     pending: Arc<Pending>,
+    ended: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -62,7 +64,18 @@ impl Link {
         Self {
             outbox,
             pending: Arc::default(),
+            ended: CancellationToken::new(),
         }
+    }
+
+    /// Ends the stream: its node says Hello again.
+    pub fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Until somebody ends the stream.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// Asks, and waits for the answer until the deadline.

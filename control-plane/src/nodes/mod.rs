@@ -35,17 +35,22 @@ struct Inner {
 }
 
 impl Nodes {
-    /// What the database says who is registered. Keeps what is known of those who still are; lets go of those who
-    /// are not, unless they are connected.
-    pub fn registered(&self, registrations: Vec<Node>) {
+    /// What the database said at `at`, or later, who is registered. Keeps what is known of those who still are, and lets
+    /// go of those who are not. One of them that is connected serves although no flip asks it: its stream is ended, and
+    /// it is registered anew with its next Hello (promise N3).
+    pub fn registered(&self, registrations: Vec<Node>, at: Revision) {
         let mut inner = self.inner.lock();
         let known: HashMap<InstanceId, Node> = registrations
             .into_iter()
             .map(|node| (node.instance, node))
             .collect();
-        inner
-            .nodes
-            .retain(|instance, node| node.is_connected() || known.contains_key(instance));
+        inner.nodes.retain(|instance, node| {
+            let gone = !known.contains_key(instance);
+            if gone && node.registered_revision <= at {
+                node.end();
+            }
+            !gone || node.is_connected()
+        });
         for (instance, node) in known {
             match inner.nodes.get_mut(&instance) {
                 Some(existing) => existing.registered_revision = node.registered_revision,
@@ -137,11 +142,17 @@ impl Nodes {
         });
     }
 
-    /// Taken out of the registry by the operator; without an instance, all of that name.
-    pub fn forgotten(&self, name: &str, instance: Option<InstanceId>) {
-        let gone =
-            |node: &Node| node.name == name && instance.is_none_or(|instance| instance == node.instance);
-        self.inner.lock().nodes.retain(|_, node| !gone(node));
+    /// Taken out of the registry by the operator, at this revision; without an instance, all of that name. What has
+    /// connected since it was looked at has to say Hello again (promise N3).
+    pub fn forgotten(&self, name: &str, instance: Option<InstanceId>, at: Revision) {
+        self.inner.lock().nodes.retain(|_, node| {
+            let named = node.name == name && instance.is_none_or(|instance| instance == node.instance);
+            let gone = named && node.registered_revision <= at;
+            if gone {
+                node.end();
+            }
+            !gone
+        });
     }
 
     /// Every node, by name and instance.

@@ -73,6 +73,13 @@ impl Node {
         self.link.as_ref().map(|(_, link)| link.clone())
     }
 
+    /// Ends its stream, if it has one here.
+    pub(super) fn end(&self) {
+        if let Some((_, link)) = &self.link {
+            link.end();
+        }
+    }
+
     /// How long nothing was heard of it; `None`: never since this replica started.
     #[must_use]
     pub fn silent_for(&self) -> Option<Duration> {

@@ -19,8 +19,10 @@ use crate::store::node::node_list;
 /// The database's.
 pub async fn refresh(pool: &PgPool, nodes: &Nodes) -> Result<(), store::Error> {
     let mut conn = pool.acquire().await?;
+    // In this order: who is registered meanwhile may be in the list, and is not missed in it.
+    let at = store::fleet::position_get(&mut conn).await?.revision;
     let registered = node_list(&mut conn).await?;
-    nodes.registered(registered.into_iter().map(node).collect());
+    nodes.registered(registered.into_iter().map(node).collect(), at);
     Ok(())
 }
 

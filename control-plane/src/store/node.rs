@@ -63,6 +63,18 @@ pub async fn node_list(conn: &mut PgConnection) -> Result<Vec<Node>, Error> {
         .collect())
 }
 
+/// Whether this process is registered.
+///
+/// # Errors
+/// The database's.
+pub async fn node_exists(conn: &mut PgConnection, instance: InstanceId) -> Result<bool, Error> {
+    let (exists,): (bool,) = sqlx::query_as("SELECT EXISTS (SELECT FROM nodes WHERE instance = $1)")
+        .bind(instance.uuid())
+        .fetch_one(conn)
+        .await?;
+    Ok(exists)
+}
+
 /// Writes one.
 ///
 /// # Errors
