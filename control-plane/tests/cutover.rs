@@ -6,11 +6,14 @@
 mod scene;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use mailswitch_control_plane::change::log::changes_after;
 use mailswitch_control_plane::change::memory::Memory;
 use mailswitch_control_plane::change::node::{Forget, Since, Word, node_forget, node_register};
+use mailswitch_control_plane::change::sessions::{NoNodes, Nodes, Observed, Whose};
 use mailswitch_control_plane::change::{Context, Mode, RefusalKind, Writer};
 use mailswitch_control_plane::cutover::flip::Flip;
 use mailswitch_control_plane::cutover::operation::{Fence, Hook, HookKind, Outcome, Step};
@@ -657,6 +660,34 @@ async fn an_operation_of_this_process_that_no_task_drives_is_driven_again() {
         .unwrap();
     scene.acknowledge(node, hold).await;
     assert_eq!(replica.outcome(id).await.0, Outcome::Done);
+    replica.crash().await;
+}
+
+/// Nodes that bring a driver down the first time that it asks whether the database can be believed.
+struct Panic(AtomicBool);
+
+impl Nodes for Panic {
+    fn sessions(&self, whose: Whose) -> BoxFuture<'_, Observed> {
+        NoNodes.sessions(whose)
+    }
+
+    fn doubt(&self) -> Option<String> {
+        assert!(self.0.swap(true, Ordering::Relaxed), "a driver that meets a bug");
+        None
+    }
+
+    fn repeat_acknowledgements(&self) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_whose_driver_panicked_is_driven_again() {
+    let scene = Scene::new().await;
+    scene.account(&[ALICE]).await;
+    let nodes = Arc::new(Panic(AtomicBool::new(false)));
+    let replica = scene::Replica::with_nodes(scene.writer.clone(), nodes.clone());
+    let id = begin(&scene, &replica, &cutover(ALICE, LONG)).await;
+    assert_eq!(replica.outcome(id).await.0, Outcome::Done);
+    assert!(nodes.0.load(Ordering::Relaxed), "its first driver panicked");
     replica.crash().await;
 }
 

@@ -162,8 +162,6 @@ impl Driver {
                 }
             }
         }
-        // Watchers see the last view, and then that nothing follows.
-        self.cutovers.inner.driven.lock().remove(&self.id);
     }
 
     async fn wait(&self) {
@@ -392,6 +390,14 @@ impl Driver {
             .instrument(span)
             .await
             .map(|_| ())
+    }
+}
+
+/// However a driver ends, also by a panic: the patrol then drives an operation that is still open.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Watchers see the last view, and then that nothing follows.
+        self.cutovers.inner.driven.lock().remove(&self.id);
     }
 }
 

@@ -10,7 +10,7 @@ use mailswitch_config::resource::{Resource, ResourceKey};
 use mailswitch_control_plane::change::memory::Memory;
 use mailswitch_control_plane::change::node::{Hello, Registered, node_register};
 use mailswitch_control_plane::change::resource::resources_apply;
-use mailswitch_control_plane::change::sessions::NoNodes;
+use mailswitch_control_plane::change::sessions::{NoNodes, Nodes};
 use mailswitch_control_plane::change::{Context, Error, Refusal, Writer, account, mapping};
 use mailswitch_control_plane::cutover::Cutovers;
 use mailswitch_control_plane::cutover::operation::Outcome;
@@ -180,15 +180,13 @@ pub struct Replica {
 
 impl Replica {
     pub fn start(writer: Writer) -> Self {
+        Self::with_nodes(writer, Arc::new(NoNodes))
+    }
+
+    pub fn with_nodes(writer: Writer, nodes: Arc<dyn Nodes>) -> Self {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let cutovers = Cutovers::start(
-            writer,
-            Arc::new(NoNodes),
-            InstanceId::random(),
-            stop.clone(),
-            &tasks,
-        );
+        let cutovers = Cutovers::start(writer, nodes, InstanceId::random(), stop.clone(), &tasks);
         Self {
             cutovers,
             stop,
