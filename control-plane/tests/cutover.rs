@@ -14,7 +14,7 @@ use mailswitch_control_plane::change::log::changes_after;
 use mailswitch_control_plane::change::memory::Memory;
 use mailswitch_control_plane::change::node::{Forget, Since, Word, node_forget, node_register};
 use mailswitch_control_plane::change::sessions::{NoNodes, Nodes, Observed, Whose};
-use mailswitch_control_plane::change::{Context, Mode, RefusalKind, Writer};
+use mailswitch_control_plane::change::{Context, Error, Mode, RefusalKind, Writer};
 use mailswitch_control_plane::cutover::flip::Flip;
 use mailswitch_control_plane::cutover::operation::{Fence, Hook, HookKind, Outcome, Step};
 use mailswitch_control_plane::cutover::request::{
@@ -689,6 +689,38 @@ async fn an_operation_whose_driver_panicked_is_driven_again() {
     assert_eq!(replica.outcome(id).await.0, Outcome::Done);
     assert!(nodes.0.load(Ordering::Relaxed), "its first driver panicked");
     replica.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abort_whose_commit_is_not_answered_has_an_unknown_outcome() {
+    let scene = Scene::new().await;
+    scene.account(&[ALICE]).await;
+    scene.node("fra-1").await;
+    let replica = scene.replica();
+    let id = begin(&scene, &replica, &cutover(ALICE, LONG)).await;
+    replica.held(id).await;
+    // The connection breaks in the middle of the commit.
+    sqlx::raw_sql(
+        "CREATE FUNCTION break_off() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER break_off AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION break_off()",
+    )
+    .execute(scene.database.pool())
+    .await
+    .unwrap();
+    let aborted = replica.cutovers.abort(&Context::own("enough"), id).await;
+    assert!(matches!(aborted, Err(Error::OutcomeUnknown(_))), "{aborted:?}");
+    sqlx::raw_sql("DROP TRIGGER break_off ON audit")
+        .execute(scene.database.pool())
+        .await
+        .unwrap();
+    let view = replica.cutovers.abort(&Context::own("enough"), id).await.unwrap();
+    assert_eq!(
+        view.operation.abort_asked.as_deref(),
+        Some("aborted by control-plane: enough")
+    );
+    assert_eq!(replica.outcome(id).await.0, Outcome::Released);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

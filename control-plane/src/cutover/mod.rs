@@ -164,7 +164,7 @@ impl Cutovers {
     /// Asks for the end of an operation: its driver releases the account to the source, unless it flips first.
     ///
     /// # Errors
-    /// Refused when there is no such operation, or it has ended.
+    /// Refused when there is no such operation, or it has ended. `OutcomeUnknown` when it may have been recorded.
     pub async fn abort(&self, context: &Context, id: OperationId) -> Result<View, Error> {
         let mut txn = self.inner.writer.pool().begin().await?;
         let why = match context.reason.as_str() {
@@ -194,9 +194,15 @@ impl Cutovers {
             proof: Proof::Standing,
         };
         audit::audit_add(&mut txn, &author, &[entry]).await?;
-        txn.commit().await?;
+        let committed = txn.commit().await.map_err(store::Error::from);
         self.wake();
-        self.get(id).await
+        match (committed, self.get(id).await) {
+            (Ok(()), view) => view.map_err(Error::after_the_commit),
+            // Asked for, by this very commit or by another: what was wished is so.
+            (Err(_), Ok(view)) if view.operation.abort_asked.is_some() => Ok(view),
+            (Err(error), _) if error.is_unavailable() => Err(Error::OutcomeUnknown(error)),
+            (Err(error), _) => Err(error.into()),
+        }
     }
 
     /// A command's runner goes on for another lease.
