@@ -202,6 +202,14 @@ async fn the_identifiers_of_an_account_agree_or_are_reported() {
     );
     let done = import(&[&[ALICE, BOB]], Proof::Waived).await.unwrap();
     assert_eq!((done.output.added, done.notes.len()), (1, 1));
+    let done = import(&[&["carol"]], Proof::Waived).await.unwrap();
+    assert_eq!((done.output.added, done.notes.len()), (1, 0));
+    let mut conn = scene.database.pool().acquire().await.unwrap();
+    for (account, proof) in [(ALICE, Proof::Waived), ("carol", Proof::Standing)] {
+        let trail = audit_list(&mut conn, Some(account), None, 1).await.unwrap();
+        assert_eq!(trail[0].entry.proof, proof, "{account}");
+    }
+    drop(conn);
     // The same again is no change, and no revision; one identifier more is the same account.
     assert_eq!(
         import(&[&[ALICE, BOB]], Proof::Waived).await.unwrap().position,
@@ -220,7 +228,7 @@ async fn the_identifiers_of_an_account_agree_or_are_reported() {
             .fetch_one(scene.database.pool())
             .await
             .unwrap();
-    assert_eq!((accounts, identifiers), (1, 3));
+    assert_eq!((accounts, identifiers), (2, 4));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 //! import says which are not. An account's record moves nobody; it takes a revision, so that whatever looked for
 //! records in the way cannot be committed past it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mailswitch_proto::id::AccountId;
 use mailswitch_proto::identifier::Key;
@@ -86,8 +86,12 @@ impl Change for Import<'_> {
         let all: Vec<String> = wished.iter().flat_map(identifiers_of).cloned().collect();
         let recorded = account_ids_of_identifiers(draft.conn, &all).await?;
         let accounts = with_ids(wished, &recorded, &mut wrong);
-        self.on_one_destination(draft, &rules, &accounts, &all, &mut wrong)
+        let apart = self
+            .on_several_destinations(draft, &rules, &accounts, &all)
             .await?;
+        if self.proof == Proof::Standing {
+            wrong.extend(apart.values().cloned());
+        }
         if !wrong.is_empty() {
             let what = match wrong.len() {
                 1 => "one thing is wrong with the accounts".to_owned(),
@@ -100,20 +104,24 @@ impl Change for Import<'_> {
                     .into(),
             );
         }
-        write(draft, self.verb(), accounts).await
+        for what in apart.values() {
+            draft.note(what);
+        }
+        write(draft, self.verb(), accounts, &apart).await
     }
 }
 
 impl Import<'_> {
-    async fn on_one_destination(
+    /// The accounts whose identifiers disagree, and how.
+    async fn on_several_destinations(
         &self,
         draft: &mut Draft<'_>,
         rules: &Rules,
         accounts: &[Account],
         all: &[String],
-        wrong: &mut Vec<String>,
-    ) -> Result<(), Error> {
+    ) -> Result<BTreeMap<AccountId, String>, Error> {
         let whereabouts = Whereabouts::read(draft.conn, rules, all).await?;
+        let mut apart = BTreeMap::new();
         for account in accounts {
             let found: HashSet<Option<&str>> = identifiers_of(account)
                 .map(|identifier| whereabouts.resolved(identifier))
@@ -130,16 +138,19 @@ impl Import<'_> {
                 })
                 .collect();
             let what = format!("{}: its identifiers disagree: {}", account.name, each.join(", "));
-            match self.proof {
-                Proof::Standing => wrong.push(what),
-                Proof::Waived => draft.note(what),
-            }
+            apart.insert(account.id, what);
         }
-        Ok(())
+        Ok(apart)
     }
 }
 
-async fn write(draft: &mut Draft<'_>, verb: &str, accounts: Vec<Account>) -> Result<Counts, Error> {
+/// Those of `apart` rest on `--unproven`, and the audit log says so (promise F4).
+async fn write(
+    draft: &mut Draft<'_>,
+    verb: &str,
+    accounts: Vec<Account>,
+    apart: &BTreeMap<AccountId, String>,
+) -> Result<Counts, Error> {
     let ids: Vec<uuid::Uuid> = accounts.iter().map(|account| account.id.uuid()).collect();
     let before: HashMap<AccountId, Account> = account_get_many(draft.conn, &ids)
         .await?
@@ -157,7 +168,11 @@ async fn write(draft: &mut Draft<'_>, verb: &str, accounts: Vec<Account>) -> Res
                     None => counts.added += 1,
                 }
                 let was = known.map_or_else(String::new, in_words);
-                draft.audit(verb, &account.name, &was, &in_words(&account), Proof::Standing);
+                let proof = match apart.contains_key(&account.id) {
+                    true => Proof::Waived,
+                    false => Proof::Standing,
+                };
+                draft.audit(verb, &account.name, &was, &in_words(&account), proof);
                 changed.push((known.cloned(), account));
             }
         }
