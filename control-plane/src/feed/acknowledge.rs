@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mailswitch_proto::fleet::v1::{self as wire, node_message::Message, request};
+use mailswitch_proto::fleet::v1::{self as wire, node_message::Message};
 use mailswitch_proto::id::{HoldId, InstanceId, InvalidId};
 use mailswitch_proto::revision::{Digest, InvalidDigest, Position, Revision};
 use tokio::sync::mpsc;
@@ -196,13 +196,9 @@ async fn record(
             tracing::warn!(%error, "acknowledgements could not be written; the node will repeat them");
             dropped.store(true, Ordering::Relaxed);
             tokio::time::sleep(BACK_OFF).await;
-            link.tell(request::Request::RepeatAcknowledgements(
-                wire::RepeatAcknowledgements {},
-            ));
-        } else if dropped.swap(false, Ordering::Relaxed) {
-            link.tell(request::Request::RepeatAcknowledgements(
-                wire::RepeatAcknowledgements {},
-            ));
+        }
+        if dropped.swap(false, Ordering::Relaxed) {
+            link.repeat_acknowledgements();
         }
         together.clear();
     }

@@ -108,8 +108,7 @@ async fn session(
     let registered = register::register(plane, peer, &hello).await?;
     let start = catch_up::start(plane, &hello, &registered).await?;
 
-    let (requests, asked) = mpsc::channel(REQUESTS);
-    let link = Link::new(requests);
+    let (link, asked) = Link::new(REQUESTS);
     let instance = hello.instance;
     let connection = plane
         .nodes

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use mailswitch_proto::fleet::v1::{self as wire, fleet_message::Message};
 use mailswitch_proto::id::InstanceId;
 use mailswitch_proto::revision::Revision;
-use tokio::sync::mpsc;
 
 use super::Outbox;
 use super::catch_up::{Start, StartAt};
+use crate::nodes::ask::Requests;
 use crate::process::ControlPlane;
 use crate::routing::Epoch;
 use crate::routing::log::{Entry, Following};
@@ -40,7 +40,7 @@ pub async fn send(
     plane: &Arc<ControlPlane>,
     instance: InstanceId,
     start: Start,
-    mut requests: mpsc::Receiver<wire::FleetMessage>,
+    mut requests: Requests,
     outbox: &Outbox,
 ) -> Result<(), StreamError> {
     let mut news = plane.routing.subscribe();
@@ -65,7 +65,7 @@ pub async fn send(
         }
         let done = tokio::select! {
             biased;
-            Some(request) = requests.recv() => sender.pass(request).await,
+            Some(request) = requests.next() => sender.pass(request).await,
             changed = news.changed() => changed.map_err(|_| Closed),
             () = plane.stopping.cancelled(), if staying => {
                 staying = false;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use mailswitch_proto::fleet::v1::{self as wire, answer::Answer, fleet_message::Message, request};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +48,16 @@ pub enum AskError {
 pub struct Link {
     outbox: mpsc::Sender<wire::FleetMessage>,
     pending: Arc<Pending>,
+    repeat: Arc<Notify>,
     ended: CancellationToken,
+}
+
+/// What is asked of a node, on the side of its stream's sender.
+#[derive(Debug)]
+pub struct Requests {
+    queue: mpsc::Receiver<wire::FleetMessage>,
+    pending: Arc<Pending>,
+    repeat: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -58,14 +67,25 @@ struct Pending {
 }
 
 impl Link {
-    /// Requests go into `outbox`, which the stream's sender empties.
+    /// A way to a node, and what its stream's sender takes from it. Above `waiting` requests the node counts as one that
+    /// does not read.
     #[must_use]
-    pub fn new(outbox: mpsc::Sender<wire::FleetMessage>) -> Self {
-        Self {
+    pub fn new(waiting: usize) -> (Self, Requests) {
+        let (outbox, queue) = mpsc::channel(waiting);
+        let pending = Arc::<Pending>::default();
+        let repeat = Arc::<Notify>::default();
+        let requests = Requests {
+            queue,
+            pending: Arc::clone(&pending),
+            repeat: Arc::clone(&repeat),
+        };
+        let link = Self {
             outbox,
-            pending: Arc::default(),
+            pending,
+            repeat,
             ended: CancellationToken::new(),
-        }
+        };
+        (link, requests)
     }
 
     /// Ends the stream: its node says Hello again.
@@ -100,10 +120,10 @@ impl Link {
         answer.answer.ok_or(AskError::Unexpected)
     }
 
-    /// Says something that needs no answer.
-    pub fn tell(&self, request: request::Request) {
-        let id = self.pending.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let _ = self.outbox.try_send(message(id, request, ""));
+    /// Asks for all acknowledgements that are true (promise Q6). It is a level, not a message: it cannot be lost to a
+    /// queue that is full, and asked for many times before the node could be told, it is told once.
+    pub fn repeat_acknowledgements(&self) {
+        self.repeat.notify_one();
     }
 
     pub(super) fn answered(&self, answer: wire::Answer) {
@@ -137,6 +157,20 @@ impl Link {
     }
 }
 
+impl Requests {
+    /// The next one; none when nobody can ask any more. Nothing is lost when it is dropped before it is ready.
+    pub async fn next(&mut self) -> Option<wire::FleetMessage> {
+        tokio::select! {
+            request = self.queue.recv() => request,
+            () = self.repeat.notified() => {
+                let id = self.pending.next.fetch_add(1, Ordering::Relaxed) + 1;
+                let repeat = request::Request::RepeatAcknowledgements(wire::RepeatAcknowledgements {});
+                Some(message(id, repeat, ""))
+            }
+        }
+    }
+}
+
 /// Asks all of them at once; the answers stand beside the nodes they come from, failures too.
 pub async fn ask_all(
     nodes: Vec<Node>,
@@ -160,5 +194,33 @@ fn message(id: u64, request: request::Request, traceparent: &str) -> wire::Fleet
             traceparent: traceparent.to_owned(),
             request: Some(request),
         })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_repetition_that_is_asked_for_while_the_queue_is_full_is_told_all_the_same_and_once() {
+        let (link, mut requests) = Link::new(1);
+        let list = request::Request::ListSessions(wire::ListSessions::default());
+        let asked = link.ask(list.clone(), "", Duration::from_millis(1)).await;
+        assert_eq!(asked, Err(AskError::NoAnswer(Duration::from_millis(1))));
+        let asked = link.ask(list, "", Duration::from_secs(1)).await;
+        assert_eq!(asked, Err(AskError::NotReading), "the queue is full");
+        link.repeat_acknowledgements();
+        link.repeat_acknowledgements();
+        let mut repetitions = 0;
+        for _ in 0..2 {
+            let Some(Message::Request(told)) = requests.next().await.unwrap().message else {
+                panic!("a request")
+            };
+            let repeat = matches!(told.request, Some(request::Request::RepeatAcknowledgements(_)));
+            repetitions += usize::from(repeat);
+        }
+        assert_eq!(repetitions, 1);
+        drop(link);
+        assert!(requests.next().await.is_none(), "and nothing else");
     }
 }

@@ -104,7 +104,7 @@ impl sessions::Nodes for Nodes {
 
     fn repeat_acknowledgements(&self) {
         for link in self.all().iter().filter_map(Node::link) {
-            link.tell(Request::RepeatAcknowledgements(wire::RepeatAcknowledgements {}));
+            link.repeat_acknowledgements();
         }
     }
 }
