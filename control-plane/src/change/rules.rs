@@ -6,7 +6,7 @@ use mailswitch_config::SiteName;
 use mailswitch_config::fleet::{Files, FleetConfig};
 use mailswitch_config::resource::Resource;
 use mailswitch_config::table::routing::OnUnknown;
-use mailswitch_proto::identifier::{HashKey, Identifier, Key};
+use mailswitch_proto::identifier::{HashKey, Identifier, Key, Normalization};
 use sqlx::PgConnection;
 
 use super::{Error, Refusal};
@@ -18,6 +18,7 @@ pub struct Rules {
     pub resources: Vec<Resource>,
     /// As a site that nothing special was written for sees it.
     pub config: FleetConfig,
+    normalization: Normalization,
     hash_key: HashKey,
 }
 
@@ -35,8 +36,11 @@ impl Rules {
     /// Of these resources.
     #[must_use]
     pub fn of(resources: Vec<Resource>, hash_key: HashKey) -> Self {
+        let config = FleetConfig::from_resources(&resources, &SiteName::from(""), Files::Elsewhere).config;
         Self {
-            config: FleetConfig::from_resources(&resources, &SiteName::from(""), Files::Elsewhere).config,
+            // Once, and not for each row of an import.
+            normalization: config.identifier_rules().normalization,
+            config,
             resources,
             hash_key,
         }
@@ -59,8 +63,7 @@ impl Rules {
     /// # Errors
     /// In words, when it is none.
     pub fn identifier(&self, text: &str) -> Result<(Identifier, Key), String> {
-        let rules = self.config.identifier_rules();
-        match Identifier::normalized(text, &rules.normalization) {
+        match Identifier::normalized(text, &self.normalization) {
             Ok(identifier) => {
                 let key = self.key(identifier.as_str());
                 Ok((identifier, key))
