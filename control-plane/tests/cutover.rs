@@ -28,6 +28,7 @@ use mailswitch_proto::id::{HoldId, InstanceId, OperationId};
 use mailswitch_proto::revision::Revision;
 use prost::Message as _;
 use scene::{Scene, cutover, refusal};
+use sqlx::postgres::PgListener;
 
 const LONG: Duration = Duration::from_secs(60);
 const ALICE: &str = "alice@example.org";
@@ -660,6 +661,56 @@ async fn an_operation_of_this_process_that_no_task_drives_is_driven_again() {
         .unwrap();
     scene.acknowledge(node, hold).await;
     assert_eq!(replica.outcome(id).await.0, Outcome::Done);
+    replica.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_heard_of_an_operation_that_another_replica_drives_is_passed_on_to_it() {
+    let scene = Scene::new().await;
+    scene.account(&[ALICE]).await;
+    let node = scene.node("fra-1").await;
+    let replica = scene.replica();
+    let id = begin(&scene, &replica, &cutover(ALICE, LONG)).await;
+    let hold = replica.held(id).await;
+    let mut heard = PgListener::connect_with(scene.database.pool()).await.unwrap();
+    heard.listen(store::operation::OPERATION_NEWS).await.unwrap();
+    let elsewhere = OperationId::random();
+    replica.cutovers.news([id, elsewhere]).await.unwrap();
+    let said = tokio::time::timeout(Duration::from_secs(20), heard.recv()).await;
+    assert_eq!(
+        said.unwrap().unwrap().payload(),
+        elsewhere.to_string(),
+        "the other is driven here"
+    );
+    // And what another replica says is heard.
+    assert_eq!(scene.acknowledge(node, hold).await, [id]);
+    let mut conn = scene.database.pool().acquire().await.unwrap();
+    store::operation::operation_news(&mut conn, &[id]).await.unwrap();
+    drop(conn);
+    assert_eq!(replica.outcome(id).await.0, Outcome::Done);
+    replica.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_is_synced_with_the_next_commit_leaves_the_connection_as_it_was() {
+    let scene = Scene::new().await;
+    scene.account(&[ALICE]).await;
+    scene.node("fra-1").await;
+    let replica = scene.replica();
+    let id = begin(&scene, &replica, &cutover(ALICE, LONG)).await;
+    let view = replica
+        .until(id, |view| view.operation.step == Step::Draining)
+        .await;
+    let mut conn = scene.database.pool().acquire().await.unwrap();
+    let written = store::operation::operation_put_ahead(&mut conn, &view.operation, Step::Draining).await;
+    assert_eq!(written.unwrap(), store::operation::Fenced::Written);
+    let written = store::operation::operation_put_ahead(&mut conn, &view.operation, Step::Holding).await;
+    assert_eq!(written.unwrap(), store::operation::Fenced::NotOurs);
+    let (now,): (String,) = sqlx::query_as("SELECT current_setting('synchronous_commit')")
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(now, "on");
     replica.crash().await;
 }
 

@@ -267,7 +267,14 @@ impl Driver {
             false => moved.clone(),
         };
         let mut conn = self.cutovers.inner.writer.pool().acquire().await?;
-        match store::operation::operation_put(&mut conn, &moved, was).await? {
+        let written = match moved.step {
+            // Nothing follows but a commit of this database: lost in a crash, they are lost together (promise D1).
+            Step::Draining | Step::Flipping => {
+                store::operation::operation_put_ahead(&mut conn, &moved, was).await?
+            }
+            _ => store::operation::operation_put(&mut conn, &moved, was).await?,
+        };
+        match written {
             Fenced::Written => {
                 tracing::debug!(operation = %self.id, from = was.text(), to = moved.step.text(), "step");
                 Ok(())

@@ -7,6 +7,7 @@ pub mod begin;
 mod driver;
 pub mod flip;
 pub mod hold;
+mod news;
 pub mod operation;
 pub mod release;
 pub mod request;
@@ -79,6 +80,7 @@ impl Cutovers {
             inner: Arc::new(inner),
         };
         tasks.spawn(driver::take_over_forever(cutovers.clone()));
+        tasks.spawn(news::listen_forever(cutovers.clone()));
         cutovers
     }
 
@@ -195,7 +197,7 @@ impl Cutovers {
         };
         audit::audit_add(&mut txn, &author, &[entry]).await?;
         let committed = txn.commit().await.map_err(store::Error::from);
-        self.wake();
+        self.say([id]).await;
         match (committed, self.get(id).await) {
             (Ok(()), view) => view.map_err(Error::after_the_commit),
             // Asked for, by this very commit or by another: what was wished is so.
@@ -220,7 +222,7 @@ impl Cutovers {
             return Err(hold_is_over(id));
         }
         drop(conn);
-        self.wake();
+        let _ = self.wake_of([id]);
         let view = self.get(id).await?;
         let left = view.operation.deadline.map_or(Duration::ZERO, |deadline| {
             (deadline - view.at).to_std().unwrap_or(Duration::ZERO)
@@ -246,7 +248,7 @@ impl Cutovers {
         )
         .await?;
         drop(conn);
-        self.wake();
+        self.say([report.operation]).await;
         self.get(report.operation).await
     }
 
@@ -269,11 +271,46 @@ impl Cutovers {
         watch::from_afar(self, id).await
     }
 
-    /// Something that drivers wait for has happened: an acknowledgement, a stuck leg, a registration.
+    /// `news` after a commit, whose outcome it cannot change any more.
+    async fn say<const N: usize>(&self, ids: [OperationId; N]) {
+        if let Err(error) = self.news(ids).await {
+            tracing::debug!(%error, "the operation's driver has to look by itself");
+        }
+    }
+
+    /// Something that all drivers wait for has happened: a registration, or its end.
     pub fn wake(&self) {
         for driven in self.inner.driven.lock().values() {
             driven.wake.notify_one();
         }
+    }
+
+    /// Something has happened to these operations. Returns those that no task of this process drives: another replica's
+    /// are woken by `news`.
+    fn wake_of(&self, ids: impl IntoIterator<Item = OperationId>) -> Vec<OperationId> {
+        let driven = self.inner.driven.lock();
+        let unknown = |id: &OperationId| match driven.get(id) {
+            Some(driven) => {
+                driven.wake.notify_one();
+                false
+            }
+            None => true,
+        };
+        ids.into_iter().filter(unknown).collect()
+    }
+
+    /// Wakes whoever drives these operations, here or in another replica. A word that is lost costs its driver half a
+    /// second: then it looks by itself.
+    ///
+    /// # Errors
+    /// The database's; who drives them here is woken all the same.
+    pub async fn news(&self, ids: impl IntoIterator<Item = OperationId>) -> Result<(), store::Error> {
+        let elsewhere = self.wake_of(ids);
+        if elsewhere.is_empty() {
+            return Ok(());
+        }
+        let mut conn = self.inner.writer.pool().acquire().await?;
+        store::operation::operation_news(&mut conn, &elsewhere).await
     }
 }
 

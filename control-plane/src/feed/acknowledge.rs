@@ -207,17 +207,18 @@ async fn record(
 async fn write(plane: &Arc<ControlPlane>, words: &mut Vec<Word>) -> Result<(), store::Error> {
     let mut conn = plane.writer.pool().acquire().await?;
     let mut acks = Vec::with_capacity(words.len());
+    let mut concerned = Vec::new();
     for word in words.drain(..) {
         match word {
             Word::Quiesced(ack) => acks.push(ack),
             Word::Stuck(stuck) => {
-                hold_stuck_add(&mut conn, &stuck).await?;
+                concerned.extend(hold_stuck_add(&mut conn, &stuck).await?);
             }
         }
     }
     if !acks.is_empty() {
-        hold_ack_add(&mut conn, &acks).await?;
+        concerned.extend(hold_ack_add(&mut conn, &acks).await?);
     }
-    plane.cutovers.wake();
-    Ok(())
+    drop(conn);
+    plane.cutovers.news(concerned).await
 }

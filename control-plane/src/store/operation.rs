@@ -273,35 +273,81 @@ pub async fn operation_put(
     operation: &Operation,
     was: Step,
 ) -> Result<Fenced, Error> {
-    let done = sqlx::query(
-        "UPDATE operations SET step = $5, outcome = $6, hold = $7, hold_revision = $8, end_revision = $9, copy = $10,
-            verify = $11, deadline = $12, cause = $13, missing = $14, held_at = $15, ended_at = $16
-         WHERE id = $1 AND term = $2 AND holder = $3 AND step = $4",
-    )
-    .bind(operation.id.uuid())
-    .bind(operation.fence.term)
-    .bind(operation.fence.holder.uuid())
-    .bind(was.text())
-    .bind(operation.step.text())
-    .bind(operation.outcome.map(Outcome::text))
-    .bind(operation.hold.map(|hold| hold.uuid()))
-    .bind(operation.hold_revision.map(number))
-    .bind(operation.end_revision.map(number))
-    .bind(operation.copy.text())
-    .bind(operation.verify.text())
-    .bind(operation.deadline)
-    .bind(&operation.cause)
-    .bind(&operation.missing)
-    .bind(operation.held_at)
-    .bind(operation.ended_at)
-    .execute(conn)
-    .await?;
+    put(conn, PUT, operation, was).await
+}
+
+/// The same, for a step that nothing but a commit of this database follows: not synced by itself, but with that commit,
+/// which is behind it in the same log. Not to be called inside a transaction.
+///
+/// # Errors
+/// The database's.
+pub async fn operation_put_ahead(
+    conn: &mut PgConnection,
+    operation: &Operation,
+    was: Step,
+) -> Result<Fenced, Error> {
+    put(conn, PUT_AHEAD, operation, was).await
+}
+
+const PUT: &str =
+    "UPDATE operations SET step = $5, outcome = $6, hold = $7, hold_revision = $8, end_revision = $9,
+        copy = $10, verify = $11, deadline = $12, cause = $13, missing = $14, held_at = $15, ended_at = $16
+     WHERE id = $1 AND term = $2 AND holder = $3 AND step = $4";
+
+/// The setting ends with the statement, which is a transaction of its own.
+const PUT_AHEAD: &str =
+    "WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS set)
+     UPDATE operations SET step = $5, outcome = $6, hold = $7, hold_revision = $8, end_revision = $9,
+        copy = $10, verify = $11, deadline = $12, cause = $13, missing = $14, held_at = $15, ended_at = $16
+     FROM unsynced WHERE unsynced.set = 'off' AND id = $1 AND term = $2 AND holder = $3 AND step = $4";
+
+async fn put(
+    conn: &mut PgConnection,
+    sql: &'static str,
+    operation: &Operation,
+    was: Step,
+) -> Result<Fenced, Error> {
+    let done = sqlx::query(sql)
+        .bind(operation.id.uuid())
+        .bind(operation.fence.term)
+        .bind(operation.fence.holder.uuid())
+        .bind(was.text())
+        .bind(operation.step.text())
+        .bind(operation.outcome.map(Outcome::text))
+        .bind(operation.hold.map(|hold| hold.uuid()))
+        .bind(operation.hold_revision.map(number))
+        .bind(operation.end_revision.map(number))
+        .bind(operation.copy.text())
+        .bind(operation.verify.text())
+        .bind(operation.deadline)
+        .bind(&operation.cause)
+        .bind(&operation.missing)
+        .bind(operation.held_at)
+        .bind(operation.ended_at)
+        .execute(conn)
+        .await?;
     Ok(if done.rows_affected() == 1 {
         Fenced::Written
     } else {
         Fenced::NotOurs
     })
 }
+
+/// Wakes the drivers of these operations in other replicas.
+///
+/// # Errors
+/// The database's.
+pub async fn operation_news(conn: &mut PgConnection, ids: &[OperationId]) -> Result<(), Error> {
+    sqlx::query("SELECT pg_notify($1, id::text) FROM UNNEST($2::uuid[]) AS id")
+        .bind(OPERATION_NEWS)
+        .bind(ids.iter().map(|id| id.uuid()).collect::<Vec<_>>())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Where `operation_news` is heard.
+pub const OPERATION_NEWS: &str = "mailswitch_operations";
 
 /// Asks its driver to abort it, whoever that is. False: it has ended, or flips.
 ///
