@@ -3,6 +3,15 @@
 //! Whatever changes where an admissible account resolves is a cutover, or is refused while an account record or sessions
 //! exist, unless it says that it is unproven (promise F4). Sessions are asked for before the transaction; should it
 //! then move someone who was not asked about, it is refused rather than made.
+//!
+//! A login that is admitted between a node's answer and the moment when that node applies the change stays where it was
+//! until it ends. Asking once more inside the transaction would not close that gap (the node applies the change later
+//! still), and would keep a transaction, and this replica's turn, waiting for the slowest node (promise D6); only a hold
+//! closes it, and that is a cutover. It is bearable for these reasons: it can only be somebody without an account
+//! record (those are refused inside the transaction); nobody is admitted to the old side once a node has applied the
+//! change (A1's check before the client is told); the session stays registered under its identifier whatever it is on
+//! (A2), so the next cutover's hold finds and drains it; and this command reports a mapping that was changed, never
+//! that nobody is left on the source, which a cutover alone may say (F3).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

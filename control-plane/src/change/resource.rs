@@ -47,6 +47,7 @@ pub async fn resources_apply(
 }
 
 /// The destinations whose people would be moved, none of whom has a session.
+/// What a login that is admitted after the answer means, `mapping` says.
 async fn ask(writer: &Writer, nodes: &dyn Nodes, wished: &[Resource]) -> Result<BTreeSet<String>, Error> {
     let mut asked = BTreeSet::new();
     let mut conn = writer.pool().acquire().await?;
