@@ -504,6 +504,23 @@ async fn a_private_server_survives_its_owner_and_is_taken_up_by_the_next_one() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_that_is_killed_leaves_no_server() {
+    let scene = Scene::bare().await;
+    let Scene {
+        database,
+        mut watchdog,
+        state_dir,
+        ..
+    } = scene;
+    database.close().await;
+    let orphan = Orphan::start(state_dir.path());
+    assert!(!orphan.is_zombie());
+    watchdog.bite();
+    assert!(orphan.is_zombie(), "it was ended");
+    assert!(!state_dir.path().exists());
+}
+
 /// A server that the test started on a state directory, as a dead control plane leaves it.
 struct Orphan(u32, std::cell::RefCell<std::process::Child>);
 

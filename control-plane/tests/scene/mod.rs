@@ -25,9 +25,15 @@ use mailswitch_proto::revision::Position;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+#[path = "../stage/watchdog.rs"]
+pub mod watchdog;
+
+use watchdog::Watchdog;
+
 pub struct Scene {
     pub database: Database,
     pub writer: Writer,
+    pub watchdog: Watchdog,
     pub state_dir: tempfile::TempDir,
 }
 
@@ -67,11 +73,13 @@ pub fn configuration() -> Vec<Resource> {
 impl Scene {
     pub async fn bare() -> Self {
         let state_dir = tempfile::tempdir().unwrap();
+        let watchdog = Watchdog::over(state_dir.path());
         let database = Database::open(Place::Private(state_dir.path())).await.unwrap();
         let writer = Writer::new(database.pool().clone(), Arc::new(Memory::volatile()));
         Self {
             database,
             writer,
+            watchdog,
             state_dir,
         }
     }

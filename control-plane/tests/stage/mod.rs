@@ -10,6 +10,7 @@
 
 pub mod authority;
 pub mod node;
+pub mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -58,6 +59,7 @@ pub struct Stage {
     pub running: Option<Running>,
     pub address: SocketAddr,
     pub bounds: Bounds,
+    watchdog: watchdog::Watchdog,
 }
 
 impl Stage {
@@ -68,9 +70,11 @@ impl Stage {
     /// With these bounds of the log in memory.
     pub async fn with_log(bounds: Bounds) -> Self {
         server::install_crypto();
+        let folder = tempfile::tempdir().unwrap();
         let mut stage = Self {
             authority: Authority::new(),
-            folder: tempfile::tempdir().unwrap(),
+            watchdog: watchdog::Watchdog::over(folder.path()),
+            folder,
             running: None,
             address: "127.0.0.1:0".parse().unwrap(),
             bounds,
