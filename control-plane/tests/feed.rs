@@ -260,3 +260,96 @@ async fn only_a_nodes_certificate_opens_a_feed_and_only_in_its_own_name() {
     let status = answer.unwrap().into_inner().message().await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::PermissionDenied);
 }
+
+fn goodbye(instance: mailswitch_proto::id::InstanceId) -> node_message::Message {
+    node_message::Message::Goodbye(wire::Goodbye {
+        instance: instance.to_vec(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_goodbye_unregisters_the_very_instance_and_is_a_revision_of_its_own() {
+    let stage = Stage::configured().await;
+    let mut node = stage.node("fra-1").await;
+    node.follow_to(node.welcome.registered_revision).await;
+    let before = stage.status().await.revision;
+    // Another process than the one that speaks: nothing comes of it.
+    node.say(goodbye(mailswitch_proto::id::InstanceId::random()))
+        .await;
+    let committed = stage.map("alice", "new").await.revision;
+    node.follow_to(committed).await;
+    assert_eq!(committed, before + 1);
+    assert!(!stage.status().await.nodes[0].left);
+
+    node.say(goodbye(node.me.instance)).await;
+    until("it is not listed as registered", async || {
+        stage.status().await.nodes.is_empty()
+    })
+    .await;
+    assert_eq!(stage.status().await.revision, committed + 1);
+
+    // It comes again as one that has left: a guest, which is sent nothing and changes nothing.
+    let mut me = node.me.clone();
+    me.left = true;
+    drop(node);
+    let mut guest = Node::connect(&stage, me.clone()).await;
+    assert_eq!(
+        (guest.welcome.registered_revision, guest.welcome.diverged),
+        (0, false)
+    );
+    guest.say(goodbye(me.instance)).await;
+    until("it is listed as one that left", async || {
+        let status = stage.status().await;
+        status.nodes.len() == 1 && status.nodes[0].left
+    })
+    .await;
+    assert_eq!(stage.status().await.revision, committed + 1);
+    stage.map("bob", "new").await;
+    assert!(
+        guest
+            .hears_nothing_for(std::time::Duration::from_millis(300))
+            .await
+    );
+    drop(guest);
+    until("it is gone", async || stage.status().await.nodes.is_empty()).await;
+
+    // Who comes back is another instance, registered anew; a late goodbye of the one before does not concern it.
+    let mut back = me.clone();
+    back.left = false;
+    back.replaces = Some(me.instance);
+    back.instance = mailswitch_proto::id::InstanceId::random();
+    let back = Node::connect(&stage, back).await;
+    assert!(back.welcome.newly_registered);
+    let guest = Node::connect(&stage, me.clone()).await;
+    guest.say(goodbye(me.instance)).await;
+    until("the late goodbye was heard", async || {
+        stage.status().await.nodes.iter().any(|node| node.left)
+    })
+    .await;
+    let status = stage.status().await;
+    assert!(
+        status
+            .nodes
+            .iter()
+            .any(|node| !node.left && node.instance == back.me.instance.to_vec())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_did_not_say_its_goodbye_yet_still_counts_although_it_comes_as_one_that_left() {
+    let stage = Stage::configured().await;
+    let mut node = stage.node("fra-1").await;
+    node.follow_to(node.welcome.registered_revision).await;
+    let mut me = node.me.clone();
+    drop(node);
+    let before = stage.status().await.revision;
+    me.left = true;
+    let guest = Node::connect(&stage, me.clone()).await;
+    let status = stage.status().await;
+    assert!(!status.nodes[0].left, "it is registered");
+    guest.say(goodbye(me.instance)).await;
+    until("its goodbye is written", async || {
+        stage.status().await.revision == before + 1
+    })
+    .await;
+}

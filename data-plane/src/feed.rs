@@ -5,10 +5,12 @@
 //! - `take`: snapshots and deltas become the table, the state file, the configuration.
 //! - `say`: acknowledgements, as levels (promise Q6).
 //! - `answer`: requests.
+//! - `goodbye`: leaving the fleet, and coming back (promise N2).
 //! - `backoff`: when to try again.
 
 mod answer;
 mod backoff;
+mod goodbye;
 mod say;
 mod stream;
 mod take;
@@ -28,6 +30,7 @@ use tonic::transport::Channel;
 
 use crate::report::FeedState;
 use backoff::Backoff;
+pub(crate) use goodbye::Membership;
 pub(crate) use stream::Node;
 use stream::{Ended, StreamError};
 

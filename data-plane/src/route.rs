@@ -45,6 +45,9 @@ pub enum Refusal {
     /// An operator drains the node.
     #[error("this node is drained")]
     Draining,
+    /// The node said goodbye, or was about to (promise N2).
+    #[error("this node has left the fleet")]
+    Left,
     /// `[routing] unidentified = "refuse"`.
     #[error("the login carries no identifier, and [routing] unidentified is \"refuse\"")]
     Unidentified,

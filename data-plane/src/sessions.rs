@@ -91,6 +91,8 @@ pub struct Sessions {
     changing: Mutex<()>,
     policy: RwLock<WaitPolicy>,
     draining: AtomicBool,
+    /// The left mark is on the disk, or on its way there (promise N2).
+    left: AtomicBool,
     serial: AtomicU64,
     waiting: AtomicUsize,
     /// Woken when a hold may have quiesced.
@@ -117,6 +119,7 @@ impl Sessions {
             changing: Mutex::default(),
             policy: RwLock::new(policy),
             draining: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             serial: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             quiesced: Arc::default(),
@@ -191,6 +194,31 @@ impl Sessions {
         self.draining.load(Ordering::SeqCst)
     }
 
+    /// Nobody is served, whatever is resumed, until `comes_back` (promise N2).
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+    }
+
+    /// The node is registered anew: the table decides again from where it serves (N4).
+    pub fn comes_back(&self) {
+        self.left.store(false, Ordering::SeqCst);
+    }
+
+    /// The node has left.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
+    }
+
+    /// The proof of a goodbye: nobody is admitted, and no session is left. Who registers after the order to drain is
+    /// refused by its first look; who registered before it is found here until its leg is over (A2, Q2).
+    #[must_use]
+    pub fn are_all_over(&self) -> bool {
+        // No session is filed anew meanwhile: for a moment it would stand nowhere.
+        let _filing = self.filing.read();
+        self.is_draining() && self.shards.all().is_empty()
+    }
+
     /// The process goes away: everybody ends.
     pub fn shut_down(&self) {
         self.draining.store(true, Ordering::SeqCst);
@@ -202,6 +230,9 @@ impl Sessions {
 
     /// What a look shows now.
     pub(crate) fn look(&self, acting_for: &ActingFor) -> Look {
+        if self.has_left() {
+            return Look::Refused(Refusal::Left);
+        }
         if self.draining.load(Ordering::SeqCst) {
             return Look::Refused(Refusal::Draining);
         }

@@ -36,6 +36,8 @@ pub enum Readiness {
     Serving,
     /// It is drained.
     Draining,
+    /// It has left the fleet (N2).
+    Left,
     /// It has no table, or not yet the one of its registration (N4, N5).
     NotSynced,
 }
@@ -70,6 +72,9 @@ impl Knowledge {
     /// Whether it serves.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
+        if self.sessions.has_left() {
+            return Readiness::Left;
+        }
         if self.sessions.is_draining() {
             return Readiness::Draining;
         }

@@ -16,6 +16,7 @@ mod tests;
 mod writer;
 
 pub use directory::{Directory, DirectoryError};
+pub use format::Mark;
 pub use recover::{Corruption, Recovered, Torn};
 pub(crate) use writer::Sync;
 pub use writer::{Durable, Prepared, Snapshot, Writer};

@@ -1,4 +1,5 @@
-//! `node drain` and `node forget`. Draining is an order that the node answers. Forgetting is the operator's recorded
+//! `node drain` and `node forget`. Draining is an order that the node answers; told to leave, it says goodbye by itself
+//! when its last session is over (promise N2), and `status` shows it. Forgetting is the operator's recorded
 //! word that a node is stopped: until there are leases, nothing else can stand for a node that does not answer
 //! (promise N3).
 
@@ -42,18 +43,26 @@ pub(super) async fn drain(
     request: wire::NodeDrainRequest,
 ) -> Answer<wire::NodeDrainResponse> {
     let context = caller.context(request.change)?;
-    let nodes: Vec<Node> = named(&plane, &request.node)?
-        .into_iter()
-        .filter(Node::is_connected)
-        .collect();
+    if request.leave && request.resume {
+        let what = "a node that leaves is not resumed at once";
+        return Err(Problem::new(Kind::Invalid, what, "say one of both"));
+    }
+    let all = named(&plane, &request.node)?;
+    if request.leave {
+        connected_to_leave(&request.node, &all)?;
+    }
+    let nodes: Vec<Node> = all.into_iter().filter(Node::is_connected).collect();
     if nodes.is_empty() {
         let what = format!("node {} is not connected: it was not told", request.node);
         let problem = Problem::new(Kind::Unproven, what, "start it, or look at its log");
         return Err(problem.on_nodes([request.node]));
     }
     let sessions = active(&nodes);
-    let resume = request.resume;
-    let ask = request::Request::Drain(fleet::Drain { resume });
+    if context.mode != Mode::Commit {
+        return Ok(wire::NodeDrainResponse { sessions });
+    }
+    let (resume, leave) = (request.resume, request.leave);
+    let ask = request::Request::Drain(fleet::Drain { resume, leave });
     for (node, answer) in ask_all(nodes, &ask, &trace_context::traceparent()).await {
         if let Err(error) = answer.map(|answer| matches!(answer, answer::Answer::Done(_))) {
             let what = format!("node {} did not confirm: {error}", node.name);
@@ -65,7 +74,11 @@ pub(super) async fn drain(
             return Err(problem.on_nodes([node.name]));
         }
     }
-    let verb = if resume { "node resume" } else { "node drain" };
+    let verb = match (resume, leave) {
+        (true, _) => "node resume",
+        (false, true) => "node drain --leave",
+        (false, false) => "node drain",
+    };
     super::audit::done(&plane, &context, verb, &request.node, "").await;
     Ok(wire::NodeDrainResponse { sessions })
 }
@@ -101,6 +114,24 @@ pub(super) async fn forget(
         plane.cutovers.wake();
     }
     Ok(committed(done).0)
+}
+
+/// A process that does not hear the order cannot prove that it serves nobody: it stays registered (promise N2).
+fn connected_to_leave(name: &str, all: &[Node]) -> Answer<()> {
+    match all.iter().find(|node| !node.is_connected()) {
+        None => Ok(()),
+        Some(node) => {
+            let what = format!(
+                "node {name} (process {}) is not connected: it cannot say goodbye",
+                node.instance
+            );
+            let remedy = format!(
+                "connect it and repeat the command; or, if its machine is off: mailswitchctl node forget {name} \
+                 --i-stopped-it"
+            );
+            Err(Problem::new(Kind::Precondition, what, remedy))
+        }
+    }
 }
 
 /// The word that a node is stopped is not taken while its stream is up.

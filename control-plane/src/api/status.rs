@@ -127,6 +127,7 @@ fn of_node(node: &Node, state: &State) -> wire::NodeStatus {
         report: node.report.clone(),
         diverged: node.diverged,
         draining: node.is_draining(),
+        left: node.left,
     }
 }
 
@@ -171,6 +172,10 @@ fn warnings(plane: &ControlPlane, nodes: &[Node], committed: &Committed) -> Vec<
 
 /// The worst that is to be said of a node.
 fn of_one(plane: &ControlPlane, node: &Node, committed: Revision) -> Option<String> {
+    if node.left {
+        // An operator asked for it.
+        return None;
+    }
     let name = &node.name;
     if node.diverged || plane.routing.standing(node.applied) == Standing::Diverged {
         return Some(format!(

@@ -1,4 +1,4 @@
-//! Registration of nodes (promise N1 to N4). A registration is a revision: a flip that looked at the registered nodes
+//! Registration of nodes, and their goodbyes (promise N1 to N4). A registration is a revision: a flip that looked at the registered nodes
 //! cannot commit past it (promise F1).
 
 use mailswitch_proto::id::InstanceId;
@@ -55,6 +55,59 @@ pub async fn node_forget(
     forget: &Forget,
 ) -> Result<Committed<u64>, Error> {
     writer.commit(context, forget).await
+}
+
+/// A process says goodbye: it no longer counts in a flip (promise N2). Nothing changes when it is not registered: it was
+/// heard before, or another process took its place.
+///
+/// # Errors
+/// The database's.
+pub async fn node_leave(
+    writer: &Writer,
+    context: &Context,
+    instance: InstanceId,
+) -> Result<Committed<Left>, Error> {
+    writer.commit(context, &Leave(instance)).await
+}
+
+/// What a goodbye changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Left {
+    /// It was registered until now.
+    Now,
+    /// It was not registered.
+    Before,
+}
+
+struct Leave(InstanceId);
+
+impl Change for Leave {
+    type Output = Left;
+
+    fn verb(&self) -> &'static str {
+        "node leave"
+    }
+
+    fn request(&self) -> String {
+        self.0.to_string()
+    }
+
+    async fn make(&self, draft: &mut Draft<'_>) -> Result<Left, Error> {
+        let all = node_list(draft.conn).await?;
+        let Some(known) = all.iter().find(|known| known.instance == self.0) else {
+            return Ok(Left::Before);
+        };
+        node_remove(draft.conn, known.instance).await?;
+        draft.touch(Breadth::Nodes);
+        draft.audit(
+            self.verb(),
+            &known.name,
+            &known.instance.to_string(),
+            "left: it has no session and serves nobody",
+            Proof::Standing,
+        );
+        Ok(Left::Now)
+    }
 }
 
 struct Register<'a>(&'a Hello);

@@ -34,6 +34,17 @@ pub struct Hello {
     pub known: Position,
     /// Of which fleet; none: of none yet.
     pub fleet: Option<FleetId>,
+    /// Whether it comes to serve.
+    pub purpose: Purpose,
+}
+
+/// What a process comes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be registered, and to serve.
+    Serve,
+    /// It has left (promise N2): it can be resumed, and nothing else.
+    Left,
 }
 
 /// Why a stream goes no further.
@@ -133,6 +144,7 @@ fn checked(peer: &Peer, hello: wire::Hello) -> Result<Hello, AcceptError> {
             digest: Digest::try_from(hello.known_digest.as_slice())?,
         },
         fleet: optional(&hello.fleet)?,
+        purpose: if hello.left { Purpose::Left } else { Purpose::Serve },
     })
 }
 

@@ -1,4 +1,4 @@
-//! What a node says back: how far it has applied, what is quiet, what it could not use, what it counts.
+//! What a node says back, its goodbye included: how far it has applied, what is quiet, what it could not use, what it counts.
 //!
 //! Acknowledgements of holds are written to the database at once, as many as have arrived in one transaction, and wake
 //! the driver of cutovers. They are levels (promise Q6): when they cannot be written, or more arrive than can wait,
@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mailswitch_proto::channel::Peer;
 use mailswitch_proto::fleet::v1::{self as wire, node_message::Message};
 use mailswitch_proto::id::{HoldId, InstanceId, InvalidId};
 use mailswitch_proto::revision::{Digest, InvalidDigest, Position, Revision};
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
+use crate::change::node::{Left, node_leave};
+use crate::change::{self, Actor, Context};
 use crate::nodes::ask::Link;
 use crate::process::ControlPlane;
 use crate::routing::log::Standing;
@@ -41,6 +44,9 @@ pub enum AcknowledgeError {
     /// Hello is the first message only.
     #[error("Hello came a second time on one stream")]
     HelloAgain,
+    /// Its goodbye is not written: it says it again on its next stream.
+    #[error("the goodbye could not be written: {0}")]
+    Goodbye(#[from] change::Error),
     /// It applied what it was not sent (promise N7).
     #[error("the node says that it applied revision {0} with another digest than it has here")]
     AnotherBranch(Revision),
@@ -52,6 +58,7 @@ pub enum AcknowledgeError {
 /// When it says what cannot be.
 pub async fn listen(
     plane: &Arc<ControlPlane>,
+    peer: &Peer,
     instance: InstanceId,
     link: Link,
     mut messages: Streaming<wire::NodeMessage>,
@@ -68,7 +75,13 @@ pub async fn listen(
     let reading = async {
         // An error of the stream is the node's end, like its orderly one.
         while let Ok(Some(message)) = messages.message().await {
-            listener.hear(message)?;
+            if let Some(Message::Goodbye(goodbye)) = &message.message {
+                if listener.goodbye(peer, goodbye).await? == Left::Now {
+                    return Ok(());
+                }
+            } else {
+                listener.hear(message)?;
+            }
         }
         Ok(())
     };
@@ -124,9 +137,32 @@ impl Listener<'_> {
             }
             Some(Message::Answer(answer)) => nodes.answered(self.instance, answer),
             // Leases are not granted yet (promise L1). What a later version says is nothing to us.
-            Some(Message::LeaseRequest(_) | Message::BreakerChanged(_)) | None => {}
+            Some(Message::LeaseRequest(_) | Message::BreakerChanged(_) | Message::Goodbye(_)) | None => {}
         }
         Ok(())
+    }
+
+    /// The very instance that speaks is unregistered (promise N2); its stream has nothing more to say then.
+    async fn goodbye(&self, peer: &Peer, goodbye: &wire::Goodbye) -> Result<Left, AcknowledgeError> {
+        let named = InstanceId::try_from(goodbye.instance.as_slice())?;
+        if named != self.instance {
+            tracing::warn!(instance = %named, "a goodbye in the name of another process is ignored");
+            return Ok(Left::Before);
+        }
+        let context = Context {
+            actor: Actor {
+                who: peer.name.to_string(),
+                from: peer.address.ip().to_string(),
+            },
+            ..Context::own("said goodbye")
+        };
+        let left = node_leave(&self.plane.writer, &context, named).await?.output;
+        self.plane.nodes.left(named);
+        if left == Left::Now {
+            tracing::info!(instance = %named, "the node has left the fleet: no cutover waits for it any more");
+            self.plane.cutovers.wake();
+        }
+        Ok(left)
     }
 
     fn applied(&self, applied: &wire::Applied) -> Result<(), AcknowledgeError> {

@@ -10,7 +10,7 @@ use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::id::FleetId;
 use mailswitch_proto::revision::{Position, Revision};
 
-use super::accept::Hello;
+use super::accept::{Hello, Purpose};
 use super::register::{RegisterError, Registered};
 use crate::change::log::{Relation, relation};
 use crate::change::node::Since;
@@ -58,7 +58,8 @@ impl Start {
         node.registered_revision = registered.revision;
         node.applied = hello.known;
         node.sent = hello.known.revision;
-        node.diverged = self.at == StartAt::Nowhere;
+        node.diverged = self.welcome.diverged;
+        node.guest = hello.purpose == Purpose::Left;
         node
     }
 }
@@ -87,14 +88,20 @@ pub async fn start(
         Standing::TooOld => of_relation(relation(plane.writer.pool(), hello.known).await?),
         known => known,
     };
-    let at = plan(Case {
+    let planned = plan(Case {
         fleet: hello.fleet,
         ours: plane.routing.fleet(),
         known: hello.known,
         standing: known,
         at_least: registered.read.revision,
     });
-    if at == StartAt::Nowhere {
+    let diverged = planned == StartAt::Nowhere && hello.purpose == Purpose::Serve;
+    let at = match hello.purpose {
+        Purpose::Serve => planned,
+        // It is told what has become of the accounts when it comes back.
+        Purpose::Left => StartAt::Nowhere,
+    };
+    if diverged {
         tracing::error!(
             known = %hello.known.revision, digest = %hello.known.digest, ours = %plane.routing.position().revision,
             "the node is ahead of the database, or on another branch: it keeps what it has",
@@ -105,7 +112,7 @@ pub async fn start(
             fleet: plane.routing.fleet().to_vec(),
             registered_revision: registered.revision.0,
             newly_registered: registered.since == Since::Now,
-            diverged: at == StartAt::Nowhere,
+            diverged,
             replica: plane.replica.clone(),
         },
         at,

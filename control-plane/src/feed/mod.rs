@@ -115,9 +115,12 @@ async fn session(
         .connected(start.node(&hello, &registered), hello.replaces, link.clone());
     tracing::info!(site = hello.site, version = hello.version, known = %hello.known.revision, "a node is connected");
     let serving = async {
-        register::still_registered(plane, instance).await?;
+        // Who has left is a guest: it serves nobody, registered or not (promise N2).
+        if hello.purpose == accept::Purpose::Serve {
+            register::still_registered(plane, instance).await?;
+        }
         tokio::select! {
-            ended = acknowledge::listen(plane, instance, link.clone(), messages) => ended.map_err(FeedError::from),
+            ended = acknowledge::listen(plane, peer, instance, link.clone(), messages) => ended.map_err(FeedError::from),
             ended = stream::send(plane, instance, start, asked, outbox) => ended.map_err(FeedError::from),
         }
     };

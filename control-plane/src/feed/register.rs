@@ -13,7 +13,7 @@ use mailswitch_proto::revision::{Position, Revision};
 use tonic::Status;
 
 use super::FeedError;
-use super::accept::Hello;
+use super::accept::{Hello, Purpose};
 use crate::change::node::{self, Since, node_register};
 use crate::change::{self, Actor, Context, log};
 use crate::nodes::registry::listeners_json;
@@ -71,6 +71,14 @@ pub async fn register(
     peer: &Peer,
     hello: &Hello,
 ) -> Result<Registered, RegisterError> {
+    if hello.purpose == Purpose::Left {
+        // It is a guest. Whether it is registered still is decided by the goodbye that it repeats.
+        return Ok(Registered {
+            revision: Revision::NONE,
+            since: Since::Before,
+            read: log::position(plane.writer.pool()).await?,
+        });
+    }
     let context = Context {
         actor: Actor {
             who: peer.name.to_string(),

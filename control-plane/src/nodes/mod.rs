@@ -46,7 +46,7 @@ impl Nodes {
             .collect();
         inner.nodes.retain(|instance, node| {
             let gone = !known.contains_key(instance);
-            if gone && node.registered_revision <= at {
+            if gone && !node.guest && node.registered_revision <= at {
                 node.end();
             }
             !gone || node.is_connected()
@@ -89,6 +89,11 @@ impl Nodes {
                 node.seen = Some(Instant::now());
             }
         });
+        // Nobody waits for who has left.
+        self.inner
+            .lock()
+            .nodes
+            .retain(|_, node| node.is_connected() || !node.left);
     }
 
     /// The stream carried everything up to `revision` to the node's socket.
@@ -140,6 +145,11 @@ impl Nodes {
             node.set_breaker(breaker);
             node.touch();
         });
+    }
+
+    /// It said goodbye, and that is written (promise N2).
+    pub fn left(&self, instance: InstanceId) {
+        self.with(instance, |node| node.left = true);
     }
 
     /// Taken out of the registry by the operator, at this revision; without an instance, all of that name. What has

@@ -37,6 +37,10 @@ pub struct Node {
     pub report: Option<wire::Report>,
     /// It is ahead of the database, or on another branch (promise D3).
     pub diverged: bool,
+    /// It came as one that has left: it serves nobody, and is not registered by its stream (promise N2).
+    pub guest: bool,
+    /// Its goodbye is written: it is not registered.
+    pub left: bool,
     pub(super) link: Option<(ConnectionId, Link)>,
 }
 
@@ -57,6 +61,8 @@ impl Node {
             rejected: BTreeMap::new(),
             report: None,
             diverged: false,
+            guest: false,
+            left: false,
             link: None,
         }
     }

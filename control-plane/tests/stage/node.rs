@@ -25,6 +25,7 @@ pub struct Self_ {
     pub known: Position,
     pub fleet: Option<FleetId>,
     pub listeners: Vec<wire::Listener>,
+    pub left: bool,
 }
 
 impl Self_ {
@@ -37,6 +38,7 @@ impl Self_ {
             known: Position::NONE,
             fleet: None,
             listeners: Vec::new(),
+            left: false,
         }
     }
 
@@ -52,6 +54,7 @@ impl Self_ {
             known_revision: self.known.revision.0,
             known_digest: self.known.digest.to_vec(),
             fleet: self.fleet.map(FleetId::to_vec).unwrap_or_default(),
+            left: self.left,
         }
     }
 }

@@ -1,15 +1,26 @@
 //! `node list|drain|resume|forget`: the nodes of the fleet.
 
-use mailswitch_proto::control::v1::{NodeDrainRequest, NodeDrainResponse, NodeForgetRequest, StatusRequest};
+use std::time::Duration;
+
+use mailswitch_proto::control::v1::{
+    NodeDrainRequest, NodeDrainResponse, NodeForgetRequest, NodeSessions, SessionListRequest, StatusRequest,
+};
 use mailswitch_proto::id::InstanceId;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::Context;
 use super::apply::CommittedView;
+use super::cutover::duration;
 use super::status::NodeView;
 use crate::change::ChangeArguments;
 use crate::exit::{Exit, Failure};
 use crate::output::{Grid, Render, or_dash, printable};
+
+/// Between two looks for the goodbye of a node.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Sessions that an error names.
+const NAMED_SESSIONS: u32 = 20;
 
 /// `node …`
 #[derive(Debug, clap::Subcommand)]
@@ -17,14 +28,28 @@ pub enum NodeVerb {
     /// The nodes, what each was sent, and what it has applied.
     List,
     /// Admit no more sessions on a node, and end those there are at quiet moments.
-    Drain(DrainArguments),
-    /// Let a drained node admit sessions again.
+    Drain(LeavableArguments),
+    /// Let a drained node admit sessions again; one that left is registered anew first.
     Resume(DrainArguments),
     /// Count a node as gone. Only for one that is stopped for good: no cutover waits for it any more.
     Forget(ForgetArguments),
 }
 
-/// `node drain NAME`, `node resume NAME`
+/// `node drain NAME [--leave]`
+#[derive(Debug, clap::Args)]
+pub struct LeavableArguments {
+    #[command(flatten)]
+    drain: DrainArguments,
+    /// Leave the fleet: when its last session is over, the node says goodbye, and no cutover waits for it any more. It serves
+    /// nobody until it is resumed or restarted.
+    #[arg(long)]
+    leave: bool,
+    /// Watch for the goodbye no longer than this; then exit 7, and the node goes on leaving.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s", requires = "leave")]
+    wait: Duration,
+}
+
+/// `node resume NAME`
 #[derive(Debug, clap::Args)]
 pub struct DrainArguments {
     /// The node.
@@ -69,9 +94,7 @@ impl NodeVerb {
                     .collect();
                 context.output.print(&Nodes { nodes })?;
             }
-            Self::Drain(arguments) => context
-                .output
-                .print(&arguments.run(context, Direction::Drain).await?)?,
+            Self::Drain(arguments) => context.output.print(&arguments.run(context).await?)?,
             Self::Resume(arguments) => context
                 .output
                 .print(&arguments.run(context, Direction::Resume).await?)?,
@@ -85,6 +108,7 @@ impl NodeVerb {
 #[serde(rename_all = "lowercase")]
 enum Direction {
     Drain,
+    Leave,
     Resume,
 }
 
@@ -103,6 +127,7 @@ impl DrainArguments {
             change: Some(change.clone()),
             node: self.name.clone(),
             resume: told == Direction::Resume,
+            leave: told == Direction::Leave,
         };
         let mut connection = context.connect().await?;
         let NodeDrainResponse { sessions } = connection
@@ -116,6 +141,92 @@ impl DrainArguments {
             sessions,
         })
     }
+}
+
+impl LeavableArguments {
+    async fn run(self, context: &Context) -> Result<Drained, Failure> {
+        if !self.leave {
+            return self.drain.run(context, Direction::Drain).await;
+        }
+        let node = self.drain.name.clone();
+        let only_checked = self.drain.change.dry_run;
+        let told = self.drain.run(context, Direction::Leave).await?;
+        if !only_checked {
+            until_gone(context, &node, self.wait).await?;
+        }
+        Ok(told)
+    }
+}
+
+/// The goodbye is a revision of its own. It is looked for in what is registered, on whichever endpoint answers.
+async fn until_gone(context: &Context, node: &str, wait: Duration) -> Result<(), Failure> {
+    let until = Instant::now() + wait;
+    loop {
+        if let Ok(false) = is_registered(context, node).await {
+            return Ok(());
+        }
+        if Instant::now() + LOOK_EVERY >= until {
+            return Err(not_gone(context, node, wait).await);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn is_registered(context: &Context, name: &str) -> Result<bool, Failure> {
+    let connection = context.connect().await?;
+    let status = connection
+        .ask(async |mut control| control.status(StatusRequest {}).await)
+        .await?;
+    Ok(status.nodes.iter().any(|node| node.name == name && !node.left))
+}
+
+/// What is in its way, as far as it says.
+async fn not_gone(context: &Context, name: &str, wait: Duration) -> Failure {
+    let request = SessionListRequest {
+        node: name.to_owned(),
+        limit: NAMED_SESSIONS,
+        ..SessionListRequest::default()
+    };
+    let listed = async {
+        let connection = context.connect().await?;
+        connection
+            .ask(async |mut control| control.session_list(request.clone()).await)
+            .await
+    };
+    let left = match listed.await {
+        Ok(list) => list.nodes.iter().map(what_is_left).collect(),
+        Err(failure) => format!("; what is left on it is not known: {}", failure.what),
+    };
+    let mut failure = Failure::new(
+        Exit::Unproven,
+        format!("node {name} has not said goodbye within {} s{left}", wait.as_secs()),
+    )
+    .remedy(format!(
+        "it still counts, and goes on leaving: repeat the command to watch, end its sessions with `mailswitchctl session kick \
+         --session ID`, or take it back with `mailswitchctl node resume {name}`"
+    ));
+    failure.nodes = vec![name.to_owned()];
+    failure
+}
+
+fn what_is_left(listed: &NodeSessions) -> String {
+    let Some(page) = listed.page.as_ref().filter(|_| listed.error.is_empty()) else {
+        return format!("; what is left on it is not known: {}", listed.error);
+    };
+    if page.sessions.is_empty() {
+        return "; it has no session left".to_owned();
+    }
+    let named: Vec<_> = page
+        .sessions
+        .iter()
+        .map(|session| {
+            format!(
+                "{} ({} on {}, {})",
+                session.id, session.protocol, session.destination, session.state
+            )
+        })
+        .collect();
+    format!("; {} sessions are left: {}", page.total, named.join(", "))
 }
 
 impl ForgetArguments {
@@ -142,6 +253,9 @@ impl Render for Drained {
         let node = printable(&self.node);
         match self.told {
             Direction::Drain => format!("{node} admits no more sessions; {} are ending\n", self.sessions),
+            Direction::Leave => {
+                format!("{node} has left the fleet: no session is on it, and no cutover waits for it\n")
+            }
             Direction::Resume => format!("{node} admits sessions again; it has {} open\n", self.sessions),
         }
     }

@@ -69,6 +69,8 @@ pub struct NodeView {
     in_sync: bool,
     diverged: bool,
     draining: bool,
+    /// It said goodbye, and is connected still: it is not registered.
+    left: bool,
     /// Revisions that are committed and that it has not applied.
     behind: u64,
     pub(crate) sent_revision: u64,
@@ -147,6 +149,7 @@ impl NodeView {
     pub fn of(node: NodeStatus, committed: u64) -> Self {
         let report = node.report.unwrap_or_default();
         Self {
+            left: node.left,
             in_sync: node.connected && !node.diverged && node.applied_revision >= committed,
             behind: committed.saturating_sub(node.applied_revision),
             name: node.name,
@@ -169,6 +172,9 @@ impl NodeView {
     }
 
     pub(crate) fn state_words(&self) -> String {
+        if self.left {
+            return "left the fleet".to_owned();
+        }
         let sync = match (self.connected, self.in_sync) {
             (false, _) => match self.seen_millis_ago {
                 Some(millis) => format!("not connected, seen {} ago", span(millis)),

@@ -33,6 +33,7 @@ impl Stream<'_> {
             answer,
         }))
         .await;
+        self.hang_up_if_it_returns();
     }
 
     async fn serve(&mut self, request: Option<Request>) -> Result<Answer, String> {
@@ -50,7 +51,7 @@ impl Stream<'_> {
                 Ok(Answer::Done(wire::Done {}))
             }
             Some(Request::Drain(drain)) => {
-                self.drain(&drain);
+                self.drain(&drain)?;
                 // Whoever asked sees it in the node's own words.
                 self.say_report().await;
                 Ok(Answer::Done(wire::Done {}))
@@ -161,15 +162,20 @@ impl Stream<'_> {
         Ok(Answer::Resolution(resolution))
     }
 
-    fn drain(&self, drain: &wire::Drain) {
-        let sessions = self.node.knowledge.sessions();
+    fn drain(&mut self, drain: &wire::Drain) -> Result<(), String> {
+        let sessions = self.node.knowledge.sessions().clone();
         if drain.resume {
             tracing::info!("the node is no longer drained");
             sessions.resume();
+            self.stay()?;
         } else {
             tracing::info!("the node is drained: nobody is admitted, and sessions end at quiet moments");
             sessions.drain(Instant::now() + self.node.knowledge.config().cutover.drain_timeout);
+            if drain.leave {
+                self.leave();
+            }
         }
+        Ok(())
     }
 }
 

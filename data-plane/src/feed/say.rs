@@ -7,6 +7,7 @@ use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::fleet::v1::node_message::Message;
 use mailswitch_proto::revision::Revision;
 
+use super::goodbye::Membership;
 use super::stream::{Stream, of};
 use crate::sessions::Stuck;
 use crate::table::Rejection;
@@ -18,9 +19,14 @@ impl Stream<'_> {
         if self.fleet.is_none() {
             return;
         }
+        // Who has left is not registered: nobody waits for what it would acknowledge.
+        if self.node.membership == Membership::Left {
+            return;
+        }
         let Some(durable) = self.node.writer.durable().borrow().position else {
             return;
         };
+        self.unmark_once_synced(durable.revision);
         if self.said_applied != Some(durable.revision) {
             self.said_applied = Some(durable.revision);
             let applied = wire::Applied {
@@ -118,6 +124,8 @@ impl Stream<'_> {
 
     pub(super) async fn say(&self, message: Message) {
         // A stream that takes nothing more ends on its reading side, and everything is said again on the next one.
-        let _ = self.outgoing.send(of(message)).await;
+        if let Some(outgoing) = &self.outgoing {
+            let _ = outgoing.send(of(message)).await;
+        }
     }
 }

@@ -16,8 +16,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use super::goodbye::Membership;
 use super::take::TakeError;
-use super::{Backoff, Host, Identity};
+use super::{Backoff, Host, Identity, goodbye};
 use crate::report::FeedState;
 use crate::sessions::Stuck;
 use crate::source::Knowledge;
@@ -43,6 +44,7 @@ pub(crate) struct Node {
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) stuck: mpsc::UnboundedReceiver<Stuck>,
     pub(crate) breaker_changes: mpsc::UnboundedReceiver<wire::Breaker>,
+    pub(crate) membership: Membership,
 }
 
 /// How a stream ended without a fault of its own.
@@ -92,7 +94,8 @@ impl From<Status> for StreamError {
 pub(super) struct Stream<'a> {
     pub(super) node: &'a mut Node,
     pub(super) host: &'a dyn Host,
-    pub(super) outgoing: mpsc::Sender<wire::NodeMessage>,
+    /// None: this node has said all that it will say on this stream.
+    pub(super) outgoing: Option<mpsc::Sender<wire::NodeMessage>>,
     pub(super) fleet: Option<FleetId>,
     /// The node serves only at or after this (N4).
     pub(super) not_before: Option<Revision>,
@@ -101,7 +104,7 @@ pub(super) struct Stream<'a> {
     /// Said on this stream, and still true.
     pub(super) said: HashSet<HoldId>,
     pub(super) said_applied: Option<Revision>,
-    leave_at: Option<Instant>,
+    pub(super) leave_at: Option<Instant>,
 }
 
 pub(super) async fn run(
@@ -120,10 +123,12 @@ pub(super) async fn run(
     let knowledge = node.knowledge.clone();
     let mut report = tokio::time::interval(REPORT_EVERY);
     report.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = tokio::time::interval(goodbye::LOOK_EVERY);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stream = Stream {
         node,
         host,
-        outgoing,
+        outgoing: Some(outgoing),
         fleet: None,
         not_before: None,
         building: None,
@@ -143,7 +148,10 @@ pub(super) async fn run(
                 None => return Ok(Ended::ByControlPlane),
             },
             changed = durable.changed(), if writing => match changed {
-                Ok(()) => stream.acknowledge().await,
+                Ok(()) => {
+                    stream.acknowledge().await;
+                    stream.say_goodbye_once_marked().await;
+                }
                 // Its thread is gone: nothing new is acknowledged any more.
                 Err(_) => {
                     tracing::error!("the state file is no longer written: holds are not acknowledged until a restart");
@@ -158,6 +166,7 @@ pub(super) async fn run(
                 backoff.reset();
                 stream.say_report().await;
             }
+            _ = looks.tick(), if stream.is_leaving() => stream.leave_once_empty(),
             () = at(stream.leave_at) => return Ok(Ended::Moved),
         }
     }
@@ -230,7 +239,11 @@ impl Stream<'_> {
         if !welcome.diverged && sessions.with_table(|table| table.position().revision < registered) {
             self.serve_only_from(registered);
         }
+        if !welcome.diverged {
+            self.is_back();
+        }
         self.repeat_all().await;
+        self.say_goodbye_once_marked().await;
         Ok(())
     }
 }
@@ -259,6 +272,7 @@ fn hello(node: &Node) -> wire::Hello {
             position.digest.to_vec()
         },
         fleet: fleet.map_or_else(Vec::new, |fleet| fleet.to_vec()),
+        left: node.membership == Membership::Left,
     }
 }
 

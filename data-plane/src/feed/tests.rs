@@ -3,5 +3,6 @@
 mod play;
 
 mod acknowledging;
+mod leaving;
 mod requests;
 mod standing;

@@ -163,6 +163,7 @@ async fn serve_pages(pages: Pages, page: Page, node: Arc<Node>, accepting: Cance
         _ if accepting.is_cancelled() => Health::Stopping,
         Readiness::Serving => Health::Ready,
         Readiness::Draining => Health::NotReady("it is drained".to_owned()),
+        Readiness::Left => Health::NotReady("it has left the fleet".to_owned()),
         Readiness::NotSynced => Health::NotReady("it has not synced with the control plane".to_owned()),
     };
     if let Err(error) = pages.serve(page, health, std::future::pending()).await {

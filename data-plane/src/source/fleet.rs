@@ -12,10 +12,10 @@ use tokio::sync::mpsc;
 use super::Knowledge;
 use super::file::wait_policy;
 use super::resources::Resources;
-use crate::feed::{self, Feed, Identity};
+use crate::feed::{self, Feed, Identity, Membership};
 use crate::report::Report;
 use crate::sessions::{Sessions, WaitPolicy};
-use crate::state_file::{Directory, DirectoryError, Recovered, Snapshot, Torn, Writer};
+use crate::state_file::{Directory, DirectoryError, Mark, Recovered, Snapshot, Torn, Writer};
 use crate::table::{Policy, Table};
 
 /// A node of a fleet that cannot start.
@@ -71,6 +71,12 @@ pub(crate) fn prepare(
     table.set_policy(Policy::from(&config.routing));
     let waits = wait_policy(waits, &config.cutover);
     let (sessions, stuck) = Sessions::new(table, waits, report);
+    if prepared.mark() == Mark::Left {
+        tracing::warn!(
+            "this node has left the fleet: nobody is served until it has been registered anew and has synced"
+        );
+        sessions.leave();
+    }
     let source = sessions.clone();
     let writer = prepared.start(move || source.with_table(Snapshot::of))?;
     let knowledge = Knowledge::new(sessions, config);
@@ -88,6 +94,8 @@ pub(crate) fn prepare(
         rejections,
         stuck,
         breaker_changes,
+        // Who starts comes back, whatever the mark says.
+        membership: Membership::Member,
     };
     Ok((knowledge, node))
 }

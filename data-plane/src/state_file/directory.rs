@@ -115,6 +115,23 @@ impl Directory {
         replace_file(&path, instances.text().as_bytes()).map_err(io_error(&path, "cannot be written"))
     }
 
+    /// This process goes on under another instance, as a restart would (promise N2): what it said of itself before does not
+    /// concern the new one.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn renew(&mut self) -> Result<(), DirectoryError> {
+        let path = self.path.join(INSTANCE);
+        let instances = Instances {
+            welcomed: Some(self.instance),
+            announced: Some(InstanceId::random()),
+        };
+        replace_file(&path, instances.text().as_bytes()).map_err(io_error(&path, "cannot be written"))?;
+        self.replaces = instances.welcomed;
+        self.instance = instances.announced.unwrap_or(self.instance);
+        Ok(())
+    }
+
     /// Reads the state file. One that cannot be trusted is set aside, for whoever wants to know what happened.
     pub(super) fn recover(&self) -> Result<(Recovered, Option<Journal>), DirectoryError> {
         let path = self.path.join(FILE);

@@ -1,7 +1,8 @@
 //! The bytes of the state file. All numbers are big-endian.
 //!
-//! Header (96 bytes): magic, 16 random bytes of this file, the fleet, the acknowledged offset, zeros, SHA-256 of all
-//! that. Then records: length of the payload (u32), kind (u8), revision (u64), checksum (32), payload. A checksum is
+//! Header (96 bytes): magic, 16 random bytes of this file, the fleet, the acknowledged offset, the mark, zeros, SHA-256
+//! of all that. The mark stands in the header, so that it is there or not, never torn.
+//! Then records: length of the payload (u32), kind (u8), revision (u64), checksum (32), payload. A checksum is
 //! SHA-256 over its predecessor's, the record's head and its payload; the first follows from the header. So a record
 //! that is changed, moved, left out or taken from another file does not check.
 
@@ -27,6 +28,17 @@ pub(super) struct Header {
     pub(super) fleet: Option<FleetId>,
     /// Up to here the file was on disk when something was acknowledged.
     pub(super) acknowledged: u64,
+    pub(super) mark: Mark,
+}
+
+/// Whether the node may serve what the file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mark {
+    /// It may.
+    #[default]
+    None,
+    /// It has left the fleet (promise N2): nobody is served until it has been registered anew and has synced.
+    Left,
 }
 
 impl Header {
@@ -38,6 +50,10 @@ impl Header {
             bytes[24..40].copy_from_slice(fleet.as_bytes());
         }
         bytes[40..48].copy_from_slice(&self.acknowledged.to_be_bytes());
+        bytes[48] = match self.mark {
+            Mark::None => 0,
+            Mark::Left => 1,
+        };
         let sum = Sha256::digest(&bytes[..CHECKED]);
         bytes[CHECKED..].copy_from_slice(&sum);
         bytes
@@ -54,6 +70,12 @@ impl Header {
             salt: array(8..24)?,
             fleet: (fleet != [0; 16]).then(|| FleetId::from(fleet)),
             acknowledged: u64::from_be_bytes(bytes[40..48].try_into().ok()?),
+            mark: match bytes[48] {
+                0 => Mark::None,
+                1 => Mark::Left,
+                // Of a later version: what it means is not known, and nobody is served from it.
+                _ => return None,
+            },
         })
     }
 

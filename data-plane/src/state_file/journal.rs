@@ -13,7 +13,7 @@ use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::revision::Revision;
 use prost::Message as _;
 
-use super::format::{Check, HEADER, Header, Kind, RECORD_HEAD, record_head};
+use super::format::{Check, HEADER, Header, Kind, Mark, RECORD_HEAD, record_head};
 use super::recover::Tail;
 use super::writer::Snapshot;
 
@@ -53,7 +53,7 @@ impl Journal {
 
     /// Writes a new file from a snapshot, and puts it in the place of the old one: synced, renamed, and the directory
     /// synced, so that at every instant one whole file has the name.
-    pub(super) fn rewrite(directory: &Path, snapshot: &Snapshot) -> io::Result<Self> {
+    pub(super) fn rewrite(directory: &Path, snapshot: &Snapshot, mark: Mark) -> io::Result<Self> {
         let path = directory.join(NEW_FILE);
         let file = OpenOptions::new()
             .write(true)
@@ -65,6 +65,7 @@ impl Journal {
             salt: rand::random(),
             fleet: snapshot.fleet,
             acknowledged: 0,
+            mark,
         };
         let mut journal = Self {
             file,
@@ -98,6 +99,16 @@ impl Journal {
         self.file.sync_data()?;
         self.header = header;
         Ok(())
+    }
+
+    /// Sets or takes back the mark, on the disk when this returns.
+    pub(super) fn set_mark(&mut self, mark: Mark) -> io::Result<()> {
+        self.header.mark = mark;
+        self.sync()
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        self.header.mark
     }
 
     /// Something was appended since the last sync.

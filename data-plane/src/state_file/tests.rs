@@ -19,7 +19,7 @@ use prost::Message as _;
 use super::journal::{FILE, Journal};
 use super::recover::{Torn, read};
 use super::writer::{Snapshot, Sync};
-use super::{Corruption, Directory, DirectoryError, Recovered, Writer};
+use super::{Corruption, Directory, DirectoryError, Mark, Recovered, Writer};
 use crate::route::Look;
 use crate::sessions::ActingFor;
 use crate::table::{Builder, Serving, Table};
@@ -110,7 +110,7 @@ struct Example {
 fn example() -> Example {
     let directory = tempfile::tempdir().unwrap();
     let mut table = table();
-    let mut journal = Journal::rewrite(directory.path(), &Snapshot::of(&table).unwrap()).unwrap();
+    let mut journal = Journal::rewrite(directory.path(), &Snapshot::of(&table).unwrap(), Mark::None).unwrap();
     let path = directory.path().join(FILE);
     let size = || std::fs::metadata(&path).unwrap().len() as usize;
     let mut after = vec![(size(), answers(&table))];
@@ -209,6 +209,66 @@ fn no_changed_byte_is_ever_read_as_a_mapping() {
         corrupt > example.acknowledged,
         "most changes are seen as corruption"
     );
+}
+
+#[test]
+fn a_marked_file_that_is_cut_or_changed_anywhere_is_never_read_without_its_mark() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(FILE);
+    std::fs::write(&path, example().bytes).unwrap();
+    let opened = Directory::open(directory.path()).unwrap();
+    let (_, journal) = opened.recover().unwrap();
+    journal.unwrap().set_mark(Mark::Left).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let mark_of = |bytes: &[u8]| {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        std::io::Seek::rewind(&mut file).unwrap();
+        read(&file).map(|(_, tail, _)| tail.header.mark)
+    };
+    assert_eq!(mark_of(&bytes).unwrap(), Mark::Left);
+    for length in 0..bytes.len() {
+        assert!(
+            mark_of(&bytes[..length]).is_err(),
+            "all of it was acknowledged: {length}"
+        );
+    }
+    for at in 0..bytes.len() {
+        for mask in [0x01, 0x80, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= mask;
+            assert!(mark_of(&bytes).is_err(), "byte {at}");
+        }
+    }
+    // What is appended behind it does not touch it, torn or not.
+    let mut longer = bytes.clone();
+    longer.extend_from_slice(&[0; 7]);
+    assert_eq!(mark_of(&longer).unwrap(), Mark::Left);
+}
+
+#[tokio::test]
+async fn the_mark_survives_restarts_and_new_files_until_it_is_taken_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let on_disk = |opened: &Directory| Writer::recover(opened).unwrap().1.mark();
+    let opened = Directory::open(directory.path()).unwrap();
+    for mark in [Mark::Left, Mark::None] {
+        let node = Node::start(&opened, table());
+        node.writer.rewrite();
+        node.writer.mark(mark);
+        let mut durable = node.writer.durable();
+        let reached = durable.wait_for(|durable| durable.mark == mark);
+        tokio::time::timeout(Duration::from_secs(10), reached)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(on_disk(&opened), mark, "on the disk when it is said to be");
+        // A delta, and a file that is written anew, leave it.
+        let at = node.apply(vec![mapped(&["bob"], "third")], Sync::First);
+        node.writer.rewrite();
+        node.durable(at).await;
+        drop(node);
+        assert_eq!(on_disk(&opened), mark);
+    }
 }
 
 #[test]
@@ -412,6 +472,22 @@ fn the_next_start_replaces_the_instance_that_was_welcomed_and_takes_up_one_that_
     let machine = third.machine();
     drop(third);
     assert_eq!(open().machine(), machine);
+}
+
+#[test]
+fn a_process_that_goes_on_under_a_new_instance_is_replaced_as_if_it_had_restarted() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut opened = Directory::open(directory.path()).unwrap();
+    let first = opened.instance();
+    opened.welcomed().unwrap();
+    opened.renew().unwrap();
+    let second = opened.instance();
+    assert_ne!(second, first);
+    assert_eq!(opened.replaces(), Some(first));
+    drop(opened);
+    // It may have said Hello, and be registered: it is taken up again.
+    let next = Directory::open(directory.path()).unwrap();
+    assert_eq!((next.instance(), next.replaces()), (second, Some(first)));
 }
 
 #[test]

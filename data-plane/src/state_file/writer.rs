@@ -16,6 +16,7 @@ use mailswitch_proto::revision::{Digest, Position, Revision};
 use tokio::sync::watch;
 
 use super::directory::{Directory, DirectoryError};
+use super::format::Mark;
 use super::journal::Journal;
 use super::recover::Recovered;
 use crate::table::{Serving, Table};
@@ -65,6 +66,8 @@ pub struct Durable {
     pub position: Option<Position>,
     /// Why it does not go on.
     pub failure: Option<String>,
+    /// The mark that is on the disk.
+    pub mark: Mark,
 }
 
 /// Whether a change has to be on disk before it is acknowledged.
@@ -83,6 +86,7 @@ enum Command {
         sync: Sync,
     },
     Rewrite,
+    Mark(Mark),
 }
 
 /// Hands changes to the thread.
@@ -122,6 +126,11 @@ impl Writer {
         self.send(Command::Rewrite);
     }
 
+    /// Sets the mark, or takes it back: `durable` says when it is on the disk.
+    pub(crate) fn mark(&self, mark: Mark) {
+        self.send(Command::Mark(mark));
+    }
+
     /// What may be acknowledged, and its changes.
     pub(crate) fn durable(&self) -> watch::Receiver<Durable> {
         self.durable.clone()
@@ -154,6 +163,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// The mark that the file bears.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.journal.as_ref().map_or(Mark::None, Journal::mark)
+    }
+
     /// Starts the thread. `snapshot` gives the table as it is when it is asked, if it may be kept.
     ///
     /// # Errors
@@ -163,8 +178,10 @@ impl Prepared {
         let (published, durable) = watch::channel(Durable {
             position: self.position,
             failure: None,
+            mark: self.mark(),
         });
         let worker = Worker {
+            mark: self.mark(),
             directory: self.directory,
             journal: self.journal,
             written: self.position,
@@ -187,6 +204,8 @@ struct Worker {
     directory: PathBuf,
     journal: Option<Journal>,
     written: Option<Position>,
+    /// Wanted; on the disk once there is a file that was written without a failure.
+    mark: Mark,
     snapshot: Box<dyn Fn() -> Option<Snapshot> + Send>,
     published: watch::Sender<Durable>,
     synced_at: Instant,
@@ -242,7 +261,16 @@ impl Worker {
             self.published.borrow().position
         };
         self.published.send_if_modified(|durable| {
-            let new = Durable { position, failure };
+            let mark = if failure.is_none() {
+                self.mark
+            } else {
+                durable.mark
+            };
+            let new = Durable {
+                position,
+                failure,
+                mark,
+            };
             let changed = *durable != new;
             *durable = new;
             changed
@@ -254,6 +282,13 @@ impl Worker {
         for command in together {
             match command {
                 Command::Rewrite => self.rewrite()?,
+                Command::Mark(mark) => {
+                    self.mark = mark;
+                    match &mut self.journal {
+                        Some(journal) => journal.set_mark(mark)?,
+                        None => self.rewrite()?,
+                    }
+                }
                 // A file that was written anew holds it already.
                 Command::Append { at, .. }
                     if self
@@ -302,7 +337,7 @@ impl Worker {
             self.written = Some(Position::NONE);
             return Ok(());
         }
-        let journal = Journal::rewrite(&self.directory, &snapshot)?;
+        let journal = Journal::rewrite(&self.directory, &snapshot, self.mark)?;
         self.journal = Some(journal);
         self.written = Some(snapshot.position());
         self.synced_at = Instant::now();

@@ -223,6 +223,14 @@ impl Stream {
         .await;
     }
 
+    pub(super) async fn goodbye(&mut self) -> wire::Goodbye {
+        self.until(|message| match message {
+            FromNode::Goodbye(goodbye) => Some(goodbye),
+            _ => None,
+        })
+        .await
+    }
+
     /// Waits until the node gives the stream up.
     pub(super) async fn given_up(mut self) {
         while self.next().await.is_some() {}

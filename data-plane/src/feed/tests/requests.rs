@@ -21,7 +21,7 @@ async fn tell(stream: &Stream, id: u64, request: Option<Request>) {
         .await;
 }
 
-async fn ask(stream: &mut Stream, id: u64, request: Option<Request>) -> wire::Answer {
+pub(super) async fn ask(stream: &mut Stream, id: u64, request: Option<Request>) -> wire::Answer {
     tell(stream, id, request).await;
     stream
         .until(|message| match message {
@@ -126,7 +126,7 @@ async fn a_drained_node_admits_nobody_until_it_is_resumed() {
     let mut plane = ControlPlane::start().await;
     let node = Node::start(directory.path(), &[plane.address]);
     let (mut stream, _) = plane.accept_and_fill().await;
-    tell(&stream, 1, Some(Request::Drain(wire::Drain { resume: false }))).await;
+    tell(&stream, 1, Some(Request::Drain(wire::Drain::default()))).await;
     stream.draining(true).await;
     assert_eq!(node.goes_to("ann@example.org"), None);
     // Whichever control plane it speaks to hears of it.
@@ -134,7 +134,15 @@ async fn a_drained_node_admits_nobody_until_it_is_resumed() {
     let (mut stream, _) = plane.accept().await;
     stream.welcome(wire::Welcome::default()).await;
     stream.draining(true).await;
-    tell(&stream, 2, Some(Request::Drain(wire::Drain { resume: true }))).await;
+    tell(
+        &stream,
+        2,
+        Some(Request::Drain(wire::Drain {
+            resume: true,
+            ..wire::Drain::default()
+        })),
+    )
+    .await;
     stream.draining(false).await;
     assert_eq!(node.goes_to("ann@example.org"), Some("old".into()));
     let reset = |destination: &str| {
