@@ -4,6 +4,7 @@ mod alone;
 mod crash;
 mod cut_off;
 mod cutover;
+mod leave;
 mod master;
 mod rig;
 mod routing;
