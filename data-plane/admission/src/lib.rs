@@ -15,7 +15,7 @@ mod state;
 
 pub use action::{Action, Actions, Cause};
 pub use event::{Answer, Event, Lease, View};
-pub use state::{Stage, State, Then};
+pub use state::{LastCheck, Stage, State, Then};
 
 /// How often one login goes back to resolve because a check failed, before it gets the temporary failure. A mapping
 /// that changes more often than this during one login is a fault, and must not become a loop of passwords.
@@ -23,10 +23,11 @@ pub const TRIES: u8 = 8;
 
 /// Registered, not yet looked: the first state, and the first thing to do (A2: registration came before).
 #[must_use]
-pub fn start<D>() -> (State<D>, Actions<D>) {
+pub fn start<D>(last_check: LastCheck) -> (State<D>, Actions<D>) {
     let state = State {
         stage: Stage::Registered,
         tries_left: TRIES,
+        last_check,
     };
     (state, Actions::one(Action::Look))
 }
@@ -34,19 +35,23 @@ pub fn start<D>() -> (State<D>, Actions<D>) {
 /// One step. An event that does not belong to the stage changes nothing: another one overtook it.
 #[must_use]
 pub fn step<D: Clone + PartialEq>(state: State<D>, event: Event<D>) -> (State<D>, Actions<D>) {
-    let State { stage, tries_left } = state;
+    let State {
+        stage,
+        tries_left,
+        last_check,
+    } = state;
     let next = match stage {
         Stage::Registered => registered(event),
         Stage::Waiting => waiting(event),
         Stage::Dialling { to } => dialling(to, event),
-        Stage::Ready { to } => ready(to, event),
+        Stage::Ready { to } => ready(to, event, last_check),
         Stage::Authenticating { to } => authenticating(to, event),
         Stage::Accepted { to } => accepted(to, event),
         Stage::Bridged { to } => bridged(to, event),
         Stage::Ending { then } => ending(then, event),
         Stage::Ended => Next::Stay(Stage::Ended),
     };
-    next.settle(tries_left)
+    next.settle(tries_left, last_check)
 }
 
 /// What a stage makes of an event.
@@ -64,7 +69,7 @@ enum Next<D> {
 }
 
 impl<D> Next<D> {
-    fn settle(self, tries_left: u8) -> (State<D>, Actions<D>) {
+    fn settle(self, tries_left: u8, last_check: LastCheck) -> (State<D>, Actions<D>) {
         let leaving = Stage::Ending {
             then: Then::Unregister,
         };
@@ -100,6 +105,7 @@ impl<D> Next<D> {
         let state = State {
             stage,
             tries_left: left,
+            last_check,
         };
         (state, actions)
     }
@@ -147,13 +153,19 @@ fn dialling<D>(to: D, event: Event<D>) -> Next<D> {
     }
 }
 
-/// The first check of A1: the handshake is done, credentials have not left.
-fn ready<D: PartialEq>(to: D, event: Event<D>) -> Next<D> {
+/// The first check of A1: the handshake is done, credentials have not left. Of a request it is the only one (A3).
+fn ready<D: PartialEq>(to: D, event: Event<D>, last_check: LastCheck) -> Next<D> {
     match event {
-        Event::Looked(view) if view.admits(&to) => Next::Go(
-            Stage::Authenticating { to },
-            Actions::one(Action::SendCredentials),
-        ),
+        Event::Looked(view) if view.admits(&to) => match last_check {
+            LastCheck::BeforeTelling => Next::Go(
+                Stage::Authenticating { to },
+                Actions::one(Action::SendCredentials),
+            ),
+            LastCheck::BeforeCredentials => Next::Go(
+                Stage::Bridged { to },
+                Actions::two(Action::SendCredentials, Action::Bridge),
+            ),
+        },
         Event::Looked(_) | Event::Recalled => Next::BackToResolve,
         Event::Cancelled => Next::Break(Cause::Cancelled),
         Event::ClientGone => Next::Leave,
@@ -200,7 +212,7 @@ fn accepted<D: PartialEq>(to: D, event: Event<D>) -> Next<D> {
     }
 }
 
-/// The client was told. A hold asks for a quiet end (Q3); the bridge says when it stopped.
+/// The client was told, or a request has left. A hold asks for a quiet end (Q3); the bridge says when it stopped.
 fn bridged<D>(to: D, event: Event<D>) -> Next<D> {
     match event {
         Event::Recalled => Next::Go(Stage::Bridged { to }, Actions::one(Action::EndWhenQuiet)),

@@ -7,6 +7,18 @@ pub struct State<D> {
     pub stage: Stage<D>,
     /// How often it may still go back to resolve.
     pub tries_left: u8,
+    /// Which check is the last one.
+    pub last_check: LastCheck,
+}
+
+/// Until when what was sent can be taken back without anybody noticing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LastCheck {
+    /// A login: the client hears of it only after the backend's OK, so there is a check between the two (A1).
+    BeforeTelling,
+    /// An HTTP request: the credential is part of what it asks for, and a backend may have done that before it answers.
+    /// Once it has left its answer is relayed (A3).
+    BeforeCredentials,
 }
 
 /// The stages, in the order of A1.

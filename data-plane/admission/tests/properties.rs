@@ -1,6 +1,8 @@
 //! What must hold for every sequence of events, whatever their order (promise A1 to A6, Q2).
 
-use mailswitch_admission::{Action, Answer, Cause, Event, Lease, Stage, State, Then, View, start, step};
+use mailswitch_admission::{
+    Action, Answer, Cause, Event, LastCheck, Lease, Stage, State, Then, View, start, step,
+};
 use proptest::prelude::*;
 
 type D = u8;
@@ -111,8 +113,12 @@ fn judge(witness: &mut Witness, event: &Event<D>, actions: Vec<Action<D>>) {
     assert!(witness.told <= 1, "the client hears one answer");
 }
 
-fn run(events: Vec<Event<D>>) -> (State<D>, Witness) {
-    let (mut state, actions) = start();
+fn last_check() -> impl Strategy<Value = LastCheck> {
+    prop_oneof![Just(LastCheck::BeforeTelling), Just(LastCheck::BeforeCredentials)]
+}
+
+fn run(last_check: LastCheck, events: Vec<Event<D>>) -> (State<D>, Witness) {
+    let (mut state, actions) = start(last_check);
     assert_eq!(actions.into_iter().collect::<Vec<_>>(), [Action::Look]);
     let mut witness = Witness::default();
     for event in events {
@@ -140,13 +146,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
-    fn no_sequence_of_events_breaks_a_rule(events in prop::collection::vec(event(), 0..60)) {
-        run(events);
+    fn no_sequence_of_events_breaks_a_rule(
+        last_check in last_check(),
+        events in prop::collection::vec(event(), 0..60),
+    ) {
+        run(last_check, events);
     }
 
     #[test]
-    fn every_session_ends_once_its_client_goes_and_its_leg_is_over(events in prop::collection::vec(event(), 0..60)) {
-        let (mut state, mut witness) = run(events);
+    fn every_session_ends_once_its_client_goes_and_its_leg_is_over(
+        last_check in last_check(),
+        events in prop::collection::vec(event(), 0..60),
+    ) {
+        let (mut state, mut witness) = run(last_check, events);
         for event in [Event::ClientGone, Event::LegOver] {
             if can_happen(&event, &witness) {
                 let (next, actions) = step(state, event.clone());
@@ -160,10 +172,11 @@ proptest! {
 
     #[test]
     fn after_a_recall_nothing_leaves_until_the_leg_was_dropped_to_its_end(
+        last_check in last_check(),
         before in prop::collection::vec(event(), 0..30),
         after in prop::collection::vec(event(), 0..30),
     ) {
-        let (mut state, witness) = run(before);
+        let (mut state, witness) = run(last_check, before);
         if !witness.leg || matches!(state.stage, Stage::Bridged { .. } | Stage::Ending { .. }) {
             return Ok(());
         }
@@ -190,7 +203,9 @@ fn to_accepted() -> State<D> {
         Event::BackendAnswered(Answer::Accepted),
     ]
     .into_iter()
-    .fold(start().0, |state, event| step(state, event).0)
+    .fold(start(LastCheck::BeforeTelling).0, |state, event| {
+        step(state, event).0
+    })
 }
 
 #[test]
@@ -201,6 +216,31 @@ fn a_login_that_nothing_disturbs_is_bridged() {
         actions.into_iter().collect::<Vec<_>>(),
         [Action::TellClient, Action::Bridge]
     );
+}
+
+#[test]
+fn a_request_that_has_left_is_not_taken_back_and_a_hold_waits_for_its_answer() {
+    let mut state = start(LastCheck::BeforeCredentials).0;
+    let mut seen = Vec::new();
+    for event in [
+        Event::Looked(View::Route(1)),
+        Event::Dialled,
+        Event::Looked(View::Route(1)),
+        Event::Recalled,
+    ] {
+        let (next, actions) = step(state, event);
+        state = next;
+        seen.extend(actions);
+    }
+    let expected = [
+        Action::Dial(1),
+        Action::Look,
+        Action::SendCredentials,
+        Action::Bridge,
+        Action::EndWhenQuiet,
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(state.stage, Stage::Bridged { to: 1 });
 }
 
 #[test]
@@ -221,7 +261,7 @@ fn a_mapping_that_changed_before_the_client_was_told_is_dialled_anew() {
 
 #[test]
 fn a_login_recalled_while_it_is_dialled_waits_and_lands_on_the_right_side() {
-    let mut state = start().0;
+    let mut state = start(LastCheck::BeforeTelling).0;
     let mut seen = Vec::new();
     for event in [
         Event::Looked(View::Route(1)),
@@ -248,7 +288,7 @@ fn a_login_recalled_while_it_is_dialled_waits_and_lands_on_the_right_side() {
 
 #[test]
 fn a_mapping_that_never_rests_ends_in_the_temporary_failure() {
-    let mut state = start().0;
+    let mut state = start(LastCheck::BeforeTelling).0;
     let mut failures = Vec::new();
     for round in 0..20 {
         for event in [
@@ -272,7 +312,7 @@ fn a_mapping_that_never_rests_ends_in_the_temporary_failure() {
 
 #[test]
 fn a_login_that_waited_too_long_gets_the_temporary_failure() {
-    let (state, _) = step(start::<D>().0, Event::Looked(View::Held));
+    let (state, _) = step(start::<D>(LastCheck::BeforeTelling).0, Event::Looked(View::Held));
     let (state, actions) = step(state, Event::WaitedTooLong);
     assert_eq!(state.stage, Stage::Ended);
     assert_eq!(

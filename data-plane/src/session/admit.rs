@@ -7,7 +7,9 @@
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-use mailswitch_admission::{self as admission, Action, Answer, Cause, Event, Stage, State, Then, View};
+use mailswitch_admission::{
+    self as admission, Action, Answer, Cause, Event, LastCheck, Stage, State, Then, View,
+};
 use mailswitch_config::DestinationName;
 
 use mailswitch_telemetry::name;
@@ -25,6 +27,8 @@ pub trait Backend: Send {
     type Reply: Send;
     /// Why a leg could not be made, or gave no usable answer.
     type Failure: Send;
+    /// Until when a hold may take back what was sent.
+    const LAST_CHECK: LastCheck = LastCheck::BeforeTelling;
 
     /// Makes a leg up to the point where credentials could be sent: connect, secure, greet, forward the client's
     /// identity. Retries and breaker are inside. Dropping the future gives the dial up and resets its connection.
@@ -36,6 +40,12 @@ pub trait Backend: Send {
         &mut self,
         leg: &mut Self::Leg,
     ) -> impl Future<Output = Authenticated<Self::Reply, Self::Failure>> + Send;
+
+    /// What stands for the backend's OK where the last check is before the credentials.
+    #[must_use]
+    fn unanswered() -> Option<Self::Reply> {
+        None
+    }
 
     /// Half-closes a leg and reads until the backend's own end (Q2), discarding. Dropping the future resets the leg.
     fn end(leg: Self::Leg) -> impl Future<Output = ()> + Send + 'static;
@@ -200,7 +210,7 @@ impl<B: Backend> Login<'_, B> {
         mut self,
         mut client_gone: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> (Of<B>, Option<DestinationName>) {
-        let (mut state, _look) = admission::start();
+        let (mut state, _look) = admission::start(B::LAST_CHECK);
         let mut outcome = None;
         loop {
             let event = self.next_event(&state.stage, client_gone.as_mut()).await;
@@ -219,12 +229,12 @@ impl<B: Backend> Login<'_, B> {
                     | Action::EndWhenQuiet => {}
                     Action::DropLeg => self.drop_leg(),
                     Action::ReportStuck => self.registered.report_stuck(),
-                    Action::TellClient => admitted = true,
                     Action::RelayRefusal => outcome = self.reply.take().map(Outcome::Refused),
                     Action::TemporaryFailure(cause) => {
                         outcome = Some(Outcome::TemporaryFailure(self.temporary_failure(cause)));
                     }
-                    Action::Bridge | Action::Unregister => {}
+                    Action::Bridge => admitted = true,
+                    Action::TellClient | Action::Unregister => {}
                 }
             }
             if nobody_left {
@@ -407,7 +417,8 @@ impl<B: Backend> Login<'_, B> {
     }
 
     fn admitted(self, state: State<DestinationName>) -> (Of<B>, Option<DestinationName>) {
-        let (Some(leg), Some(reply), Some(route)) = (self.leg, self.reply, self.route) else {
+        let reply = self.reply.or_else(B::unanswered);
+        let (Some(leg), Some(reply), Some(route)) = (self.leg, reply, self.route) else {
             // The steps tell the client only after all three: dropping the registration blocks its account.
             return (Outcome::TemporaryFailure(TemporaryFailure::Unsettled), None);
         };
