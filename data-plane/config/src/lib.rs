@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod mapping_file;
 pub mod name;
 pub mod node;
+pub mod pattern;
 mod pem;
 pub mod protocol;
 mod read;

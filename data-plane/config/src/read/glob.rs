@@ -1,4 +1,4 @@
-//! Whether a path pattern can be read (behaviour 8.2). Matching is the data plane's.
+//! Whether a path pattern can be read (behaviour 8.2), and what to write instead. Matching is the data plane's.
 
 use super::document::Node;
 use super::value::{self, Wrong};
@@ -6,10 +6,12 @@ use super::value::{self, Wrong};
 /// A pattern whose brackets and braces are closed.
 pub(crate) fn checked(node: &Node) -> Result<String, Wrong> {
     let pattern = value::filled(node)?;
-    match mistake(&pattern) {
-        None => Ok(pattern),
-        Some((message, remedy)) => Err(Wrong::new(format!("this is no path pattern: {message}"), remedy)),
+    if let Some((message, remedy)) = mistake(&pattern) {
+        return Err(Wrong::new(format!("this is no path pattern: {message}"), remedy));
     }
+    crate::pattern::compile(&pattern)
+        .map(|_| pattern)
+        .map_err(|error| Wrong::new(format!("this is no path pattern: {error}"), "correct it"))
 }
 
 fn mistake(pattern: &str) -> Option<(&'static str, &'static str)> {
@@ -79,6 +81,7 @@ mod tests {
         #[test]
         fn no_pattern_makes_it_panic(pattern in "[\\[\\]{}!^\\\\a-zé*?-]{0,12}") {
             let _ = mistake(&pattern);
+            let _ = crate::pattern::compile(&pattern);
         }
     }
 }
