@@ -5,10 +5,14 @@
 //! without the backend having seen anything of the credential. `Cleared` can be made only of a leg that is
 //! encrypted or allowed to be in clear: a credential in clear does not compile by accident.
 
+pub(crate) mod opening;
+pub(crate) mod replaying;
+
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use self::opening::Handshaking;
 use crate::attributes::{ClientAttributes, Helo};
 use crate::command::{ClientCommand, Kind};
 use crate::dialogue::Dialogue;
@@ -26,9 +30,18 @@ pub type Replay = Box<dyn Dialogue<Done = Result<Answer, ReplayError>> + Send>;
 /// Starts the handshake on behalf of the client's `command`. Its first step waits for the greeting.
 #[must_use]
 pub fn handshake(command: &ClientCommand, config: HandshakeConfig) -> Handshake {
+    let HandshakeConfig {
+        leg,
+        announce,
+        helo,
+        hostname,
+    } = config;
     match &command.0 {
-        Kind::Imap(tag) => Box::new(imap::Handshake::new(tag.clone(), config)),
-        Kind::Submission => Box::new(submission::Handshake::new(config)),
+        Kind::Imap(tag) => Box::new(Handshaking::new(imap::Handshake::new(tag.clone(), announce), leg)),
+        Kind::Submission => Box::new(Handshaking::new(
+            submission::Handshake::new(announce, helo, hostname),
+            leg,
+        )),
     }
 }
 
@@ -164,8 +177,8 @@ impl Cleared {
     #[must_use]
     pub fn replay(self, credential: &Credential) -> Replay {
         match self.0 {
-            ReadyKind::Imap(leg) => Box::new(imap::Replay::new(leg, credential)),
-            ReadyKind::Submission => Box::new(submission::Replay::new(credential)),
+            ReadyKind::Imap(leg) => Box::new(imap::replay(leg, credential)),
+            ReadyKind::Submission => Box::new(submission::replay(credential)),
         }
     }
 }

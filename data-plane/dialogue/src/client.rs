@@ -4,8 +4,11 @@
 //! words are in the protocol's folder. Cutting, checking and normalising the identifier is not done here but by
 //! `mailswitch_proto::identifier`, once for all programs.
 
+pub(crate) mod pre_login;
+
 use std::sync::Arc;
 
+use self::pre_login::PreLogin;
 use crate::attributes::{Helo, Hops};
 use crate::command::ClientCommand;
 use crate::dialogue::Dialogue;
@@ -27,26 +30,27 @@ pub fn client_side(config: ClientSideConfig) -> ClientSide {
     } = config;
     let access = Access::new(access, &leg);
     match presentation {
-        Presentation::Imap { banner, advertise } => Box::new(imap::ClientSide::new(
-            imap::Words { banner, advertise },
-            access,
-            leg,
-            peer,
-        )),
+        Presentation::Imap { banner, advertise } => {
+            let words = imap::Words { banner, advertise };
+            Box::new(PreLogin::new(imap::ClientSide::new(words), access, &leg, peer))
+        }
         Presentation::Submission {
             hostname,
             banner,
             ehlo,
-        } => Box::new(submission::ClientSide::new(
-            submission::Words {
+        } => {
+            let words = submission::Words {
                 hostname,
                 banner,
                 ehlo,
-            },
-            access,
-            leg,
-            peer,
-        )),
+            };
+            Box::new(PreLogin::new(
+                submission::ClientSide::new(words),
+                access,
+                &leg,
+                peer,
+            ))
+        }
     }
 }
 
@@ -237,6 +241,16 @@ impl Access {
             Gate::Open => &self.config.sasl,
             Gate::Shut => &[],
         }
+    }
+
+    /// Their names, between blanks.
+    pub(crate) fn offered_names(&self) -> String {
+        let names: Vec<&str> = self
+            .offered()
+            .iter()
+            .map(|mechanism| mechanism.as_str())
+            .collect();
+        names.join(" ")
     }
 
     /// The mechanism of that name, if it is in `sasl`.

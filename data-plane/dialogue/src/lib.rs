@@ -4,8 +4,9 @@
 //! The way of a login: `client_side` reads it and ends with a `Login`; `handshake` makes a backend leg `Ready`;
 //! `Ready::clear` is the credential guard; `Cleared::replay` sends the credential and ends with an `Answer`.
 //!
-//! What a protocol says stands in its folder (`imap`, `submission`) and nowhere else; a further protocol is a
-//! folder, a variant of `Protocol`, and one line in each function that picks by it.
+//! The shape of the three is here, once for all protocols: `client/pre_login`, `backend/opening`, `backend/replaying`.
+//! What a protocol says stands in its folder and nowhere else; a further protocol is a folder with its grammar and its
+//! replies, a variant of `Protocol`, and one line in each function that picks by it.
 
 mod attributes;
 mod backend;
@@ -21,6 +22,7 @@ mod output;
 pub mod sasl;
 mod secret;
 mod submission;
+mod whole;
 mod xtext;
 
 pub use attributes::{ClientAttributes, Helo, Hops, InvalidSessionId, SessionId, Transport};

@@ -1,135 +1,100 @@
-//! Toward an IMAP client: greeting, the commands that are answered before login, STARTTLS, AUTHENTICATE and LOGIN
-//! (behaviour §6.1). Ends with a login or with a closed connection.
+//! What an IMAP client is told before login: greeting, the commands that are answered, AUTHENTICATE and LOGIN
+//! (behaviour §6.1), over `syntax`.
 
 use super::syntax::{Argument, Command, Next, Syntax, Verb};
 use super::{Tag, Words};
-use crate::attributes::Hops;
-use crate::client::{Access, Attempt, ClientLeg, ClientOutcome, Gate, Login, Method, PeerTrust, Why};
+use crate::attributes::{Helo, Hops};
+use crate::client::pre_login::{Grammar, Heard, Standing, StartTls};
+use crate::client::{Gate, PeerTrust, Why};
 use crate::command::{ClientCommand, Kind};
-use crate::dialogue::{Dialogue, Step};
-use crate::input::{Input, TlsEstablished};
+use crate::input::Input;
 use crate::limits::LINE_LIMIT;
 use crate::line::{self, Literal, Sync};
 use crate::output::Output;
-use crate::sasl::{Credential, Exchange, Failure, Progress, Routing};
+use crate::sasl::{Exchange, Failure, Progress, Prompt};
 
-/// The dialogue.
+/// The words of one connection, and the command that it is in the middle of.
 pub(crate) struct ClientSide {
     words: Words,
-    access: Access,
-    peer: PeerTrust,
-    start_tls: StartTls,
-    hops: Option<Hops>,
-    state: State,
+    reading: Reading,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum StartTls {
-    Offered,
-    NotOffered,
-}
-
-enum State {
-    Greeting,
+enum Reading {
     Command,
     /// Octets of a literal that are still to come.
     Literal(Command, usize),
     /// The rest of the line behind a literal.
     Resume(Command),
-    Response(Tag, Exchange),
-    /// Waits for `tls_started`, or has ended.
-    Idle,
 }
 
-/// `None`: there may be more to do.
-type Progressed = Option<Step<ClientOutcome>>;
-
 impl ClientSide {
-    pub(crate) fn new(words: Words, access: Access, leg: ClientLeg, peer: PeerTrust) -> Self {
-        let start_tls = match leg {
-            ClientLeg::StartTls => StartTls::Offered,
-            ClientLeg::Encrypted(_) | ClientLeg::Plain => StartTls::NotOffered,
-        };
+    pub(crate) fn new(words: Words) -> Self {
         Self {
             words,
-            access,
-            peer,
-            start_tls,
-            hops: None,
-            state: State::Greeting,
+            reading: Reading::Command,
         }
     }
 
-    fn advance(&mut self, input: &mut Input, output: &mut Output) -> Progressed {
-        match std::mem::replace(&mut self.state, State::Command) {
-            State::Greeting => {
-                output.line(&[
-                    b"* OK [CAPABILITY ",
-                    &self.capabilities(),
-                    b"] ",
-                    self.words.banner.as_bytes(),
-                ]);
-                None
-            }
-            State::Command => self.begin(input, output),
-            State::Literal(command, left) => self.literal(command, left, input),
-            State::Resume(command) => self.resume(command, input, output),
-            State::Response(tag, exchange) => self.response(tag, exchange, input, output),
-            State::Idle => {
-                self.state = State::Idle;
-                Some(Step::NeedInput)
-            }
-        }
-    }
-
-    fn begin(&mut self, input: &mut Input, output: &mut Output) -> Progressed {
+    fn begin(&mut self, standing: &mut Standing, input: &mut Input, output: &mut Output) -> Heard<Tag> {
         match line::find(input, LINE_LIMIT) {
             Ok(Some(line)) => {
                 let (command, next) = Command::begin(&input.unread()[..line.text]);
                 input.consume(line.whole);
-                self.follow(command, next, input, output)
+                self.follow(command, next, standing, output)
             }
-            Ok(None) => Some(Step::NeedInput),
-            Err(line::TooLong) => self.too_long(output),
+            Ok(None) => Heard::Incomplete,
+            Err(line::TooLong) => Heard::TooLong,
         }
     }
 
-    fn resume(&mut self, mut command: Command, input: &mut Input, output: &mut Output) -> Progressed {
+    fn resume(
+        &mut self,
+        mut command: Command,
+        standing: &mut Standing,
+        input: &mut Input,
+        output: &mut Output,
+    ) -> Heard<Tag> {
         match line::find(input, command.room()) {
             Ok(Some(line)) => {
                 let next = command.resume(&input.unread()[..line.text]);
                 input.consume(line.whole);
-                self.follow(command, next, input, output)
+                self.follow(command, next, standing, output)
             }
             Ok(None) => {
-                self.state = State::Resume(command);
-                Some(Step::NeedInput)
+                self.reading = Reading::Resume(command);
+                Heard::Incomplete
             }
-            Err(line::TooLong) => self.too_long(output),
+            Err(line::TooLong) => Heard::TooLong,
         }
     }
 
-    fn follow(&mut self, command: Command, next: Next, input: &mut Input, output: &mut Output) -> Progressed {
+    fn follow(
+        &mut self,
+        command: Command,
+        next: Next,
+        standing: &mut Standing,
+        output: &mut Output,
+    ) -> Heard<Tag> {
         match next {
-            Next::Complete => self.execute(command, input, output),
+            Next::Complete => self.execute(command, standing, output),
             Next::Literal(Literal {
                 size,
                 sync: Sync::Flows,
                 ..
-            }) if size > command.room() => self.too_long(output),
+            }) if size > command.room() => Heard::TooLong,
             Next::Literal(Literal {
                 size,
                 sync: Sync::Flows,
                 ..
             }) => {
-                self.state = State::Literal(command, size);
-                None
+                self.reading = Reading::Literal(command, size);
+                Heard::More
             }
             Next::Literal(Literal {
                 size,
                 sync: Sync::Waits,
                 ..
-            }) => self.invite(command, size, input, output),
+            }) => self.invite(command, size, standing, output),
         }
     }
 
@@ -138,228 +103,163 @@ impl ClientSide {
         &mut self,
         command: Command,
         size: usize,
-        input: &mut Input,
+        standing: &mut Standing,
         output: &mut Output,
-    ) -> Progressed {
+    ) -> Heard<Tag> {
         let secret = matches!(command.verb, Verb::Login | Verb::Authenticate);
-        if !command.reads_arguments() || (secret && self.access.gate() == Gate::Shut) {
-            return self.execute(command, input, output);
+        if !command.reads_arguments() || (secret && standing.access.gate() == Gate::Shut) {
+            return self.execute(command, standing, output);
         }
         if size > command.room() {
-            return self.fail(command.tag.as_ref(), b"BAD [TOOBIG] Literal too long", output);
+            return fail(command.tag.as_ref(), b"BAD [TOOBIG] Literal too long", output);
         }
         output.put(format!("+ Ready for {size} bytes.\r\n").as_bytes());
-        self.state = State::Literal(command, size);
-        None
+        self.reading = Reading::Literal(command, size);
+        Heard::More
     }
 
-    fn literal(&mut self, mut command: Command, left: usize, input: &mut Input) -> Progressed {
+    fn literal(&mut self, mut command: Command, left: usize, input: &mut Input) -> Heard<Tag> {
         let here = left.min(input.len());
         command.literal(&input.unread()[..here]);
         input.consume(here);
         if left == here {
-            self.state = State::Resume(command);
-            None
+            self.reading = Reading::Resume(command);
+            Heard::More
         } else {
-            self.state = State::Literal(command, left - here);
-            Some(Step::NeedInput)
+            self.reading = Reading::Literal(command, left - here);
+            Heard::Incomplete
         }
     }
 
-    fn execute(&mut self, command: Command, input: &mut Input, output: &mut Output) -> Progressed {
+    fn execute(&mut self, command: Command, standing: &mut Standing, output: &mut Output) -> Heard<Tag> {
         let (Some(tag), Syntax::Good) = (command.tag.clone(), command.syntax) else {
-            return self.fail(command.tag.as_ref(), b"BAD Syntax error", output);
+            return fail(command.tag.as_ref(), b"BAD Syntax error", output);
         };
         match command.verb {
-            Verb::Login => self.login(tag, &command, output),
-            Verb::Authenticate => self.authenticate(tag, &command, output),
+            Verb::Login => login(tag, &command, standing, output),
+            Verb::Authenticate => authenticate(tag, &command, standing, output),
             Verb::Id => {
-                if self.peer == PeerTrust::Proxy {
-                    self.hops = hops(&command.arguments).or(self.hops);
+                if standing.peer == PeerTrust::Proxy {
+                    standing.hops = hops(&command.arguments).or(standing.hops);
                 }
                 output.put(b"* ID NIL\r\n");
-                say(output, Some(&tag), b"OK ID completed");
-                None
+                answer(output, Some(&tag), b"OK ID completed")
             }
-            Verb::Other => {
-                say(
-                    output,
-                    Some(&tag),
-                    b"BAD Command not known or not permitted before login",
-                );
-                None
-            }
-            _ if !command.arguments.is_empty() => self.fail(Some(&tag), b"BAD Too many arguments", output),
+            Verb::Other => answer(
+                output,
+                Some(&tag),
+                b"BAD Command not known or not permitted before login",
+            ),
+            _ if !command.arguments.is_empty() => fail(Some(&tag), b"BAD Too many arguments", output),
             Verb::Capability => {
-                output.line(&[b"* CAPABILITY ", &self.capabilities()]);
-                say(output, Some(&tag), b"OK CAPABILITY completed");
-                None
+                output.line(&[b"* CAPABILITY ", &self.capabilities(standing)]);
+                answer(output, Some(&tag), b"OK CAPABILITY completed")
             }
-            Verb::Noop => {
-                say(output, Some(&tag), b"OK NOOP completed");
-                None
-            }
+            Verb::Noop => answer(output, Some(&tag), b"OK NOOP completed"),
             Verb::Logout => {
                 output.put(b"* BYE Logging out\r\n");
                 say(output, Some(&tag), b"OK LOGOUT completed");
-                self.close(Why::Quit)
+                Heard::Quit
             }
-            Verb::StartTls if self.start_tls == StartTls::Offered => {
+            Verb::StartTls if standing.start_tls == StartTls::Offered => {
                 say(output, Some(&tag), b"OK Begin TLS negotiation now");
-                self.state = State::Idle;
-                Some(Step::StartTls(input.discard()))
+                Heard::StartTls
             }
-            Verb::StartTls => {
-                say(output, Some(&tag), b"BAD STARTTLS is not available");
-                None
-            }
+            Verb::StartTls => answer(output, Some(&tag), b"BAD STARTTLS is not available"),
         }
     }
 
-    fn capabilities(&self) -> Vec<u8> {
+    fn capabilities(&self, standing: &Standing) -> Vec<u8> {
         let mut words: Vec<String> = self.words.advertise.to_vec();
         words.extend(
-            self.access
+            standing
+                .access
                 .offered()
                 .iter()
                 .map(|mechanism| format!("AUTH={}", mechanism.as_str())),
         );
-        if self.access.gate() == Gate::Shut {
+        if standing.access.gate() == Gate::Shut {
             words.push("LOGINDISABLED".to_owned());
         }
-        if self.start_tls == StartTls::Offered {
+        if standing.start_tls == StartTls::Offered {
             words.push("STARTTLS".to_owned());
         }
         words.join(" ").into_bytes()
     }
+}
 
-    fn login(&mut self, tag: Tag, command: &Command, output: &mut Output) -> Progressed {
-        if self.access.gate() == Gate::Shut {
-            return self.refuse(&tag, Failure::NotPrivate, output);
-        }
-        match command.texts().as_deref() {
-            Some([user, password]) => match Credential::password(user, password) {
-                Ok((credential, routing)) => self.done(tag, Method::Command, credential, routing),
-                Err(_) => self.refuse(&tag, Failure::Malformed, output),
-            },
-            Some([] | [_]) => self.fail(Some(&tag), b"NO LOGIN needs a name and a password", output),
-            Some(_) | None => self.fail(Some(&tag), b"BAD LOGIN takes a name and a password", output),
+impl Grammar for ClientSide {
+    type Command = Tag;
+
+    fn greet(&mut self, standing: &Standing, output: &mut Output) {
+        output.line(&[
+            b"* OK [CAPABILITY ",
+            &self.capabilities(standing),
+            b"] ",
+            self.words.banner.as_bytes(),
+        ]);
+    }
+
+    fn hear(&mut self, standing: &mut Standing, input: &mut Input, output: &mut Output) -> Heard<Tag> {
+        match std::mem::replace(&mut self.reading, Reading::Command) {
+            Reading::Command => self.begin(standing, input, output),
+            Reading::Literal(command, left) => self.literal(command, left, input),
+            Reading::Resume(command) => self.resume(command, standing, input, output),
         }
     }
 
-    fn authenticate(&mut self, tag: Tag, command: &Command, output: &mut Output) -> Progressed {
-        // Blanks inside base64 are ignored, so what they part is put together again.
-        let Some((name, rest)) = command.texts().and_then(|texts| {
-            texts
-                .split_first()
-                .map(|(name, rest)| (name.to_vec(), crate::secret::concat(rest)))
-        }) else {
-            return self.fail(Some(&tag), b"BAD AUTHENTICATE needs a mechanism", output);
+    fn prompt(&self, prompt: Prompt, output: &mut Output) {
+        output.line(&[b"+ ", prompt.encoded().as_bytes()]);
+    }
+
+    fn refuse(&self, tag: &Tag, failure: Failure, output: &mut Output) {
+        let words: &[u8] = match failure {
+            Failure::Aborted => b"BAD Authentication cancelled",
+            Failure::BadBase64 => b"BAD Invalid base64",
+            Failure::Malformed => b"NO Malformed credentials",
+            Failure::Unsupported => b"NO Unsupported mechanism",
+            Failure::NotPrivate => b"NO [PRIVACYREQUIRED] Encryption required for authentication",
         };
-        let initial = (command.arguments.len() > 1).then_some(&**rest);
-        let progress = Exchange::start(&self.access, &name, initial);
-        self.proceed(tag, progress, output)
+        output.line(&[tag.as_bytes(), b" ", words]);
     }
 
-    fn response(
-        &mut self,
-        tag: Tag,
-        exchange: Exchange,
-        input: &mut Input,
-        output: &mut Output,
-    ) -> Progressed {
-        match line::find(input, LINE_LIMIT) {
-            Ok(Some(line)) => {
-                let progress = exchange.respond(&self.access, &input.unread()[..line.text]);
-                input.consume(line.whole);
-                self.proceed(tag, progress, output)
-            }
-            Ok(None) => {
-                self.state = State::Response(tag, exchange);
-                Some(Step::NeedInput)
-            }
-            Err(line::TooLong) => self.too_long(output),
-        }
+    fn last_words(&self, why: Why, output: &mut Output) {
+        output.put(match why {
+            Why::TooLong => b"* BYE Line or literal too long\r\n",
+            Why::TooManyFailures | Why::Quit => b"* BYE Too many errors\r\n",
+        });
     }
 
-    fn proceed(&mut self, tag: Tag, progress: Progress, output: &mut Output) -> Progressed {
-        match progress {
-            Progress::Prompt(prompt, exchange) => {
-                output.line(&[b"+ ", prompt.encoded().as_bytes()]);
-                self.state = State::Response(tag, exchange);
-                None
-            }
-            Progress::Done(mechanism, credential, routing) => {
-                self.done(tag, Method::Sasl(mechanism), credential, routing)
-            }
-            Progress::Failed(failure) => self.refuse(&tag, failure, output),
-        }
-    }
+    /// Nothing was kept; the client asks for the capabilities again (RFC 9051 §6.2.1).
+    fn upgraded(&mut self, _: &Standing, _: &mut Output) {}
 
-    fn done(&mut self, tag: Tag, method: Method, credential: Credential, routing: Routing) -> Progressed {
-        self.state = State::Idle;
-        Some(Step::Done(ClientOutcome::Login(Box::new(Login {
-            credential,
-            routing,
-            method,
-            command: ClientCommand(Kind::Imap(tag)),
-            helo: None,
-            hops: self.hops,
-        }))))
-    }
-
-    fn refuse(&mut self, tag: &Tag, failure: Failure, output: &mut Output) -> Progressed {
-        if failure.counts() {
-            return self.fail(Some(tag), words_for(failure), output);
-        }
-        say(output, Some(tag), words_for(failure));
-        None
-    }
-
-    fn fail(&mut self, tag: Option<&Tag>, reply: &[u8], output: &mut Output) -> Progressed {
-        say(output, tag, reply);
-        match self.access.failed() {
-            Attempt::MayGoOn => None,
-            Attempt::Last => {
-                output.put(b"* BYE Too many errors\r\n");
-                self.close(Why::TooManyFailures)
-            }
-        }
-    }
-
-    /// There is no telling where the next command starts.
-    fn too_long(&mut self, output: &mut Output) -> Progressed {
-        output.put(b"* BYE Line or literal too long\r\n");
-        self.close(Why::TooLong)
-    }
-
-    fn close(&mut self, why: Why) -> Progressed {
-        self.state = State::Idle;
-        Some(Step::Done(ClientOutcome::Closed(why)))
+    fn login(&mut self, tag: Tag) -> (ClientCommand, Option<Helo>) {
+        (ClientCommand(Kind::Imap(tag)), None)
     }
 }
 
-impl Dialogue for ClientSide {
-    type Done = ClientOutcome;
-
-    fn step(&mut self, input: &mut Input, output: &mut Output) -> Step<ClientOutcome> {
-        loop {
-            if output.is_enough() {
-                return Step::Flush;
-            }
-            if let Some(step) = self.advance(input, output) {
-                return step;
-            }
-        }
+fn login(tag: Tag, command: &Command, standing: &Standing, output: &mut Output) -> Heard<Tag> {
+    if standing.access.gate() == Gate::Shut {
+        return Heard::Sasl(tag, Progress::Failed(Failure::NotPrivate));
     }
-
-    /// Everything said in clear is forgotten.
-    fn tls_started(&mut self, tls: TlsEstablished) {
-        self.access.encrypted(&tls);
-        self.start_tls = StartTls::NotOffered;
-        self.hops = None;
-        self.state = State::Command;
+    match command.texts().as_deref() {
+        Some([user, password]) => Heard::Sasl(tag, Progress::password(&standing.access, user, password)),
+        Some([] | [_]) => fail(Some(&tag), b"NO LOGIN needs a name and a password", output),
+        Some(_) | None => fail(Some(&tag), b"BAD LOGIN takes a name and a password", output),
     }
+}
+
+fn authenticate(tag: Tag, command: &Command, standing: &Standing, output: &mut Output) -> Heard<Tag> {
+    // Blanks inside base64 are ignored, so what they part is put together again.
+    let Some((name, rest)) = command.texts().and_then(|texts| {
+        texts
+            .split_first()
+            .map(|(name, rest)| (name.to_vec(), crate::secret::concat(rest)))
+    }) else {
+        return fail(Some(&tag), b"BAD AUTHENTICATE needs a mechanism", output);
+    };
+    let initial = (command.arguments.len() > 1).then_some(&**rest);
+    Heard::Sasl(tag, Exchange::start(&standing.access, &name, initial))
 }
 
 /// One tagged line; untagged when the command had no tag.
@@ -367,15 +267,14 @@ fn say(output: &mut Output, tag: Option<&Tag>, words: &[u8]) {
     output.line(&[tag.map_or(b"*", Tag::as_bytes), b" ", words]);
 }
 
-/// Behaviour §2, the IMAP row.
-const fn words_for(failure: Failure) -> &'static [u8] {
-    match failure {
-        Failure::Aborted => b"BAD Authentication cancelled",
-        Failure::BadBase64 => b"BAD Invalid base64",
-        Failure::Malformed => b"NO Malformed credentials",
-        Failure::Unsupported => b"NO Unsupported mechanism",
-        Failure::NotPrivate => b"NO [PRIVACYREQUIRED] Encryption required for authentication",
-    }
+fn answer(output: &mut Output, tag: Option<&Tag>, words: &[u8]) -> Heard<Tag> {
+    say(output, tag, words);
+    Heard::More
+}
+
+fn fail(tag: Option<&Tag>, reply: &[u8], output: &mut Output) -> Heard<Tag> {
+    say(output, tag, reply);
+    Heard::Failed
 }
 
 /// `"x-proxy-ttl" "N"` among the fields of an ID.

@@ -4,17 +4,17 @@
 use super::Tag;
 use super::response::{Capabilities, Kind, Reader, Response, Status};
 use crate::attributes::ClientAttributes;
-use crate::backend::{Announce, Announced, BackendLeg, HandshakeConfig, Leg, Ready, ReadyKind};
-use crate::dialogue::{Dialogue, Step};
+use crate::backend::opening::{Advanced, Opening, Tls};
+use crate::backend::{Announce, Announced, ReadyKind};
 use crate::failure::{Excess, HandshakeError, Said};
-use crate::input::{Input, TlsEstablished};
+use crate::input::Input;
 use crate::limits::{REPLY_BYTES, REPLY_LINES};
 use crate::output::Output;
 
-/// The dialogue.
+/// The part of one connection.
 pub(crate) struct Handshake {
     tag: Tag,
-    config: HandshakeConfig,
+    announce: Announce,
     capabilities: Option<Capabilities>,
     announced: Announced,
     reader: Reader,
@@ -29,10 +29,6 @@ enum State {
     Greeting,
     Capability,
     StartTls,
-    /// Waits for `tls_started`.
-    Tls,
-    /// TLS stands: capabilities are to be asked again.
-    Upgraded,
     Id,
 }
 
@@ -50,13 +46,11 @@ pub(super) enum InitialResponse {
     NotAccepted,
 }
 
-type Progressed = Result<Option<Step<Result<Ready, HandshakeError>>>, HandshakeError>;
-
 impl Handshake {
-    pub(crate) fn new(tag: Tag, config: HandshakeConfig) -> Self {
+    pub(crate) fn new(tag: Tag, announce: Announce) -> Self {
         Self {
             tag,
-            config,
+            announce,
             capabilities: None,
             announced: Announced::Nothing,
             reader: Reader::default(),
@@ -65,27 +59,130 @@ impl Handshake {
         }
     }
 
-    fn advance(&mut self, input: &mut Input, output: &mut Output) -> Progressed {
-        match self.state {
-            State::Tls => return Ok(Some(Step::NeedInput)),
-            State::Upgraded => return self.command(output),
-            _ => {}
+    fn untagged(&mut self, response: &Response) -> Result<Advanced, HandshakeError> {
+        self.untagged += 1;
+        if self.untagged > REPLY_LINES {
+            return Err(Excess::Lines.into());
         }
+        if let (State::Capability, Kind::Capability(list)) = (self.state, response.kind()) {
+            self.capabilities = Some(Capabilities::new(list));
+        }
+        Ok(Advanced::More)
+    }
+
+    /// The answer to CAPABILITY.
+    fn listed(
+        &mut self,
+        status: Status,
+        text: &[u8],
+        said: Said,
+        tls: Tls,
+        output: &mut Output,
+    ) -> Result<Advanced, HandshakeError> {
+        if status != Status::Ok {
+            return Err(HandshakeError::Refused {
+                command: "CAPABILITY",
+                said,
+            });
+        }
+        if self.capabilities.is_none() {
+            self.capabilities = Capabilities::from_code(text);
+        }
+        match self.capabilities {
+            Some(_) => self.command(tls, output),
+            None => Err(HandshakeError::Malformed {
+                expected: "answer to CAPABILITY",
+                said,
+            }),
+        }
+    }
+
+    /// The next command, or the end.
+    fn command(&mut self, tls: Tls, output: &mut Output) -> Result<Advanced, HandshakeError> {
+        let Some(capabilities) = &self.capabilities else {
+            return Ok(self.ask(output));
+        };
+        if tls == Tls::Wanted {
+            if !capabilities.has("STARTTLS") {
+                return Err(HandshakeError::StartTlsMissing);
+            }
+            output.put(b"P1 STARTTLS\r\n");
+            self.state = State::StartTls;
+            return Ok(Advanced::More);
+        }
+        if let Announce::Attributes(client) = &self.announce {
+            if capabilities.has("ID") {
+                output.line(&[&id(client)]);
+                self.state = State::Id;
+                return Ok(Advanced::More);
+            }
+            self.announced = Announced::NotOffered;
+        }
+        Ok(self.ready())
+    }
+
+    fn ask(&mut self, output: &mut Output) -> Advanced {
+        output.put(b"C1 CAPABILITY\r\n");
+        self.state = State::Capability;
+        Advanced::More
+    }
+
+    fn ready(&self) -> Advanced {
+        let accepted = self
+            .capabilities
+            .as_ref()
+            .is_some_and(|listed| listed.has("SASL-IR") || listed.has("IMAP4REV2"));
+        let initial_response = if accepted {
+            InitialResponse::Accepted
+        } else {
+            InitialResponse::NotAccepted
+        };
+        let tag = self.tag.clone();
+        Advanced::Ready(
+            self.announced,
+            ReadyKind::Imap(ReadyLeg {
+                tag,
+                initial_response,
+            }),
+        )
+    }
+}
+
+impl Opening for Handshake {
+    fn advance(
+        &mut self,
+        tls: Tls,
+        input: &mut Input,
+        output: &mut Output,
+    ) -> Result<Advanced, HandshakeError> {
         let Some(response) = self.reader.read(input, REPLY_BYTES)? else {
-            return Ok(Some(Step::NeedInput));
+            return Ok(Advanced::Incomplete);
         };
         let said = || Said::new(response.raw.trim_ascii_end());
         match (self.state, response.kind()) {
             (State::Greeting, Kind::Condition(Status::Ok, text)) => {
                 self.capabilities = Capabilities::from_code(text);
-                self.command(output)
+                self.command(tls, output)
             }
             (State::Greeting, _) => Err(HandshakeError::Greeting(said())),
             (_, Kind::Bye) => Err(HandshakeError::Bye(said())),
             (_, Kind::Condition(..) | Kind::Data | Kind::Capability(_)) => self.untagged(&response),
             (_, Kind::Tagged(tag, status, text)) if tag == self.state.tag() => {
                 self.untagged = 0;
-                self.tagged(status, text, said(), input, output)
+                match (self.state, status) {
+                    (State::Capability, _) => self.listed(status, text, said(), tls, output),
+                    (State::StartTls, Status::Ok) => Ok(Advanced::StartTls(input.tls_boundary()?)),
+                    (State::StartTls, _) => Err(HandshakeError::StartTlsRefused(said())),
+                    // NO and BAD do no harm: the backend only does not learn the client's address.
+                    (State::Greeting | State::Id, _) => {
+                        self.announced = if status == Status::Ok {
+                            Announced::Accepted
+                        } else {
+                            Announced::Ignored
+                        };
+                        Ok(self.ready())
+                    }
+                }
             }
             (_, Kind::Continuation | Kind::PreAuth | Kind::Tagged(..) | Kind::Malformed) => {
                 Err(HandshakeError::Malformed {
@@ -96,109 +193,10 @@ impl Handshake {
         }
     }
 
-    fn untagged(&mut self, response: &Response) -> Progressed {
-        self.untagged += 1;
-        if self.untagged > REPLY_LINES {
-            return Err(Excess::Lines.into());
-        }
-        if let (State::Capability, Kind::Capability(list)) = (self.state, response.kind()) {
-            self.capabilities = Some(Capabilities::new(list));
-        }
-        Ok(None)
-    }
-
-    fn tagged(
-        &mut self,
-        status: Status,
-        text: &[u8],
-        said: Said,
-        input: &Input,
-        output: &mut Output,
-    ) -> Progressed {
-        match (self.state, status) {
-            (State::Capability, Status::Ok) => {
-                if self.capabilities.is_none() {
-                    self.capabilities = Capabilities::from_code(text);
-                }
-                match self.capabilities {
-                    Some(_) => self.command(output),
-                    None => Err(HandshakeError::Malformed {
-                        expected: "answer to CAPABILITY",
-                        said,
-                    }),
-                }
-            }
-            (State::Capability, _) => Err(HandshakeError::Refused {
-                command: "CAPABILITY",
-                said,
-            }),
-            (State::StartTls, Status::Ok) => {
-                let boundary = input.tls_boundary()?;
-                self.state = State::Tls;
-                Ok(Some(Step::StartTls(boundary)))
-            }
-            (State::StartTls, _) => Err(HandshakeError::StartTlsRefused(said)),
-            (_, status) => {
-                // NO and BAD do no harm: the backend only does not learn the client's address.
-                self.announced = if status == Status::Ok {
-                    Announced::Accepted
-                } else {
-                    Announced::Ignored
-                };
-                self.ready().map(Some)
-            }
-        }
-    }
-
-    /// The next command, or the end.
-    fn command(&mut self, output: &mut Output) -> Progressed {
-        let Some(capabilities) = &self.capabilities else {
-            output.put(b"C1 CAPABILITY\r\n");
-            self.state = State::Capability;
-            return Ok(None);
-        };
-        if matches!(self.config.leg, BackendLeg::StartTls) {
-            if !capabilities.has("STARTTLS") {
-                return Err(HandshakeError::StartTlsMissing);
-            }
-            output.put(b"P1 STARTTLS\r\n");
-            self.state = State::StartTls;
-            return Ok(None);
-        }
-        if let Announce::Attributes(client) = &self.config.announce {
-            if capabilities.has("ID") {
-                output.line(&[&id(client)]);
-                self.state = State::Id;
-                return Ok(None);
-            }
-            self.announced = Announced::NotOffered;
-        }
-        self.ready().map(Some)
-    }
-
-    fn ready(&self) -> Result<Step<Result<Ready, HandshakeError>>, HandshakeError> {
-        let leg = match self.config.leg {
-            BackendLeg::Encrypted(_) => Leg::Encrypted,
-            BackendLeg::StartTls | BackendLeg::Plain => Leg::Clear,
-        };
-        let accepted = self
-            .capabilities
-            .as_ref()
-            .is_some_and(|listed| listed.has("SASL-IR") || listed.has("IMAP4REV2"));
-        let initial_response = if accepted {
-            InitialResponse::Accepted
-        } else {
-            InitialResponse::NotAccepted
-        };
-        let kind = ReadyKind::Imap(ReadyLeg {
-            tag: self.tag.clone(),
-            initial_response,
-        });
-        Ok(Step::Done(Ok(Ready {
-            leg,
-            announced: self.announced,
-            kind,
-        })))
+    fn upgraded(&mut self, output: &mut Output) -> Result<Advanced, HandshakeError> {
+        self.capabilities = None;
+        self.untagged = 0;
+        Ok(self.ask(output))
     }
 }
 
@@ -208,7 +206,7 @@ impl State {
             Self::Capability => b"C1",
             Self::StartTls => b"P1",
             Self::Id => b"F1",
-            Self::Greeting | Self::Tls | Self::Upgraded => b"",
+            Self::Greeting => b"",
         }
     }
 }
@@ -229,26 +227,4 @@ fn id(client: &ClientAttributes) -> Vec<u8> {
         .map(|(name, value)| format!("\"{name}\" \"{value}\""))
         .collect();
     format!("F1 ID ({})", fields.join(" ")).into_bytes()
-}
-
-impl Dialogue for Handshake {
-    type Done = Result<Ready, HandshakeError>;
-
-    fn step(&mut self, input: &mut Input, output: &mut Output) -> Step<Self::Done> {
-        loop {
-            match self.advance(input, output) {
-                Ok(None) => {}
-                Ok(Some(step)) => return step,
-                Err(error) => return Step::Done(Err(error)),
-            }
-        }
-    }
-
-    /// What was learnt in clear is forgotten.
-    fn tls_started(&mut self, tls: TlsEstablished) {
-        self.config.leg = BackendLeg::Encrypted(tls);
-        self.capabilities = None;
-        self.untagged = 0;
-        self.state = State::Upgraded;
-    }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub(crate) use client_side::ClientSide;
 pub(crate) use handshake::{Handshake, ReadyLeg};
-pub(crate) use replay::Replay;
+pub(crate) use replay::replay;
 
 use crate::command::{Farewell, HeldReply};
 use crate::limits;

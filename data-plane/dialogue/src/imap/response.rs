@@ -5,8 +5,7 @@ use zeroize::Zeroizing;
 
 use crate::failure::Excess;
 use crate::input::Input;
-use crate::limits::LINE_LIMIT;
-use crate::{line, secret};
+use crate::whole;
 
 /// One response, its lines ended by CRLF.
 pub(super) struct Response {
@@ -44,49 +43,13 @@ pub(super) enum Status {
 
 /// What has been read of a response.
 #[derive(Default)]
-pub(super) struct Reader {
-    raw: Zeroizing<Vec<u8>>,
-    /// Octets of a literal that are still to come.
-    literal: usize,
-}
+pub(super) struct Reader(whole::Reader);
 
 impl Reader {
     /// The next response, once it is all there; of at most `room` bytes.
     pub(super) fn read(&mut self, input: &mut Input, room: usize) -> Result<Option<Response>, Excess> {
-        loop {
-            let here = self.literal.min(input.len());
-            secret::append(&mut self.raw, &input.unread()[..here]);
-            input.consume(here);
-            self.literal -= here;
-            if self.literal > 0 {
-                return Ok(None);
-            }
-            let left = room.saturating_sub(self.raw.len());
-            let excess = if left < LINE_LIMIT {
-                Excess::Bytes
-            } else {
-                Excess::Line
-            };
-            let Some(line) = line::find(input, left).map_err(|_| excess)? else {
-                return Ok(None);
-            };
-            let text = &input.unread()[..line.text];
-            secret::append(&mut self.raw, text);
-            secret::append(&mut self.raw, b"\r\n");
-            let literal = line::literal(text).filter(|_| carries_literals(&self.raw));
-            input.consume(line.whole);
-            match literal {
-                None => {
-                    return Ok(Some(Response {
-                        raw: std::mem::take(&mut self.raw),
-                    }));
-                }
-                Some(literal) if literal.size > room.saturating_sub(self.raw.len()) => {
-                    return Err(Excess::Bytes);
-                }
-                Some(literal) => self.literal = literal.size,
-            }
-        }
+        let raw = self.0.read(input, room, carries_literals)?;
+        Ok(raw.map(|raw| Response { raw }))
     }
 }
 
@@ -174,6 +137,7 @@ impl Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LINE_LIMIT;
 
     fn responses(bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut input = Input::new();

@@ -1,10 +1,11 @@
 //! The client's half of a SASL exchange, without the words of any protocol: what to prompt for, and what came of it.
+//! A protocol's own login command is the same thing with nothing to ask.
 
 use zeroize::Zeroizing;
 
 use super::encoding;
 use super::{Credential, Frame, Mechanism, Routing};
-use crate::client::{Access, Gate};
+use crate::client::{Access, Gate, Method};
 
 /// A mechanism that waits for the client's next response.
 #[derive(Debug)]
@@ -38,9 +39,22 @@ pub(crate) enum Progress {
     /// Ask, then wait for a response.
     Prompt(Prompt, Exchange),
     /// All there is.
-    Done(Mechanism, Credential, Routing),
+    Done(Method, Credential, Routing),
     /// No login came of it.
     Failed(Failure),
+}
+
+impl Progress {
+    /// A user and a password by a command of the protocol's own.
+    pub(crate) fn password(access: &Access, user: &[u8], password: &[u8]) -> Self {
+        if access.gate() == Gate::Shut {
+            return Self::Failed(Failure::NotPrivate);
+        }
+        match Credential::password(user, password) {
+            Ok((credential, routing)) => Self::Done(Method::Command, credential, routing),
+            Err(_) => Self::Failed(Failure::Malformed),
+        }
+    }
 }
 
 /// What the client is asked.
@@ -153,7 +167,7 @@ impl Exchange {
             }
         };
         match parsed {
-            Ok((credential, routing)) => Progress::Done(mechanism, credential, routing),
+            Ok((credential, routing)) => Progress::Done(Method::Sasl(mechanism), credential, routing),
             Err(_) => Progress::Failed(Failure::Malformed),
         }
     }

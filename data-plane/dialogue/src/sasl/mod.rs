@@ -13,11 +13,11 @@ mod oauth;
 mod plain;
 pub mod token;
 
-pub(crate) use challenges::{Challenges, Response};
+pub(crate) use challenges::Challenges;
 use credential::Named;
 pub use credential::{Credential, Frame, Malformed};
 pub(crate) use encoding::encode;
-pub(crate) use exchange::{Exchange, Failure, Progress};
+pub(crate) use exchange::{Exchange, Failure, Progress, Prompt};
 pub use token::{NoIdentifier, Routing};
 
 /// The mechanisms that a client may use.

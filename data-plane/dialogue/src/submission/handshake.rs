@@ -1,19 +1,22 @@
 //! Toward a submission backend, up to the credential: greeting, EHLO, STARTTLS and EHLO again, XCLIENT and EHLO again
-//! (behaviour §5.2, §6.4). What was said before TLS is forgotten and asked again.
+//! (behaviour §5.2, §6.4).
 
-use crate::attributes::Helo;
-use crate::backend::{Announce, Announced, BackendLeg, HandshakeConfig, Leg, Ready, ReadyKind};
-use crate::dialogue::{Dialogue, Step};
-use crate::failure::{HandshakeError, Said};
-use crate::input::{Input, TlsEstablished};
-use crate::output::Output;
+use std::sync::Arc;
 
 use super::reply::{NoReply, Reader, Reply};
 use super::xclient;
+use crate::attributes::Helo;
+use crate::backend::opening::{Advanced, Opening, Tls};
+use crate::backend::{Announce, Announced, ReadyKind};
+use crate::failure::{HandshakeError, Said};
+use crate::input::Input;
+use crate::output::Output;
 
-/// The dialogue.
+/// The part of one connection.
 pub(crate) struct Handshake {
-    config: HandshakeConfig,
+    announce: Announce,
+    helo: Option<Helo>,
+    hostname: Option<Arc<str>>,
     announced: Announced,
     reader: Reader,
     state: State,
@@ -25,36 +28,69 @@ enum State {
     Greeting,
     Ehlo,
     StartTls,
-    /// Waits for `tls_started`.
-    Tls,
-    /// TLS stands: EHLO is to be said again.
-    Upgraded,
     Xclient,
     /// EHLO behind an XCLIENT that was accepted.
     LastEhlo,
 }
 
-type Progressed = Result<Option<Step<Result<Ready, HandshakeError>>>, HandshakeError>;
-
 impl Handshake {
-    pub(crate) fn new(config: HandshakeConfig) -> Self {
+    pub(crate) fn new(announce: Announce, helo: Option<Helo>, hostname: Option<Arc<str>>) -> Self {
         Self {
-            config,
+            announce,
+            helo,
+            hostname,
             announced: Announced::Nothing,
             reader: Reader::default(),
             state: State::Greeting,
         }
     }
 
-    fn advance(&mut self, input: &mut Input, output: &mut Output) -> Progressed {
-        match self.state {
-            State::Tls => return Ok(Some(Step::NeedInput)),
-            State::Upgraded => self.ehlo(State::Ehlo, output),
-            _ => {}
+    /// The capabilities of the leg as it is now.
+    fn greeted(&mut self, reply: &Reply, tls: Tls, output: &mut Output) -> Result<Advanced, HandshakeError> {
+        if tls == Tls::Wanted {
+            if reply.keyword("STARTTLS").is_none() {
+                return Err(HandshakeError::StartTlsMissing);
+            }
+            output.put(b"STARTTLS\r\n");
+            self.state = State::StartTls;
+            return Ok(Advanced::More);
         }
+        if let Announce::Attributes(client) = &self.announce {
+            let listed = reply.keyword("XCLIENT").unwrap_or_default();
+            if let Some(command) = xclient::command(client, self.helo.as_ref(), listed) {
+                output.line(&[&command]);
+                self.state = State::Xclient;
+                return Ok(Advanced::More);
+            }
+            self.announced = Announced::NotOffered;
+        }
+        Ok(self.ready())
+    }
+
+    /// With the client's argument, else our name, else `proxy`.
+    fn ehlo(&mut self, next: State, output: &mut Output) -> Advanced {
+        let ours = self.hostname.as_deref().map(|name| Helo::new(name.as_bytes()));
+        let name = [&self.helo, &ours].into_iter().flatten().find_map(Helo::sayable);
+        output.line(&[b"EHLO ", name.unwrap_or(b"proxy")]);
+        self.state = next;
+        Advanced::More
+    }
+
+    fn ready(&self) -> Advanced {
+        Advanced::Ready(self.announced, ReadyKind::Submission)
+    }
+}
+
+impl Opening for Handshake {
+    fn advance(
+        &mut self,
+        tls: Tls,
+        input: &mut Input,
+        output: &mut Output,
+    ) -> Result<Advanced, HandshakeError> {
         let reply = match self.reader.read(input) {
             Ok(Some(reply)) => reply,
-            Ok(None) => return Ok(Some(Step::NeedInput)),
+            Ok(None) => return Ok(Advanced::Incomplete),
             Err(NoReply::Excess(excess)) => return Err(excess.into()),
             Err(NoReply::Malformed(line)) => {
                 return Err(HandshakeError::Malformed {
@@ -63,95 +99,27 @@ impl Handshake {
                 });
             }
         };
-        match self.state {
-            State::Greeting if reply.code == 220 => self.ehlo(State::Ehlo, output),
-            State::Greeting => return Err(HandshakeError::Greeting(Said::new(reply.last_line()))),
-            State::Ehlo | State::LastEhlo if reply.code != 250 => {
-                return Err(HandshakeError::Refused {
-                    command: "EHLO",
-                    said: Said::new(reply.last_line()),
-                });
-            }
-            State::Ehlo => return self.greeted(&reply, output),
-            State::LastEhlo => return Ok(Some(self.ready())),
-            State::StartTls if reply.code == 220 => {
-                let boundary = input.tls_boundary()?;
-                self.state = State::Tls;
-                return Ok(Some(Step::StartTls(boundary)));
-            }
-            State::StartTls => return Err(HandshakeError::StartTlsRefused(Said::new(reply.last_line()))),
-            State::Xclient if (200..300).contains(&reply.code) => {
+        let said = || Said::new(reply.last_line());
+        match (self.state, reply.code) {
+            (State::Greeting, 220) => Ok(self.ehlo(State::Ehlo, output)),
+            (State::Greeting, _) => Err(HandshakeError::Greeting(said())),
+            (State::Ehlo, 250) => self.greeted(&reply, tls, output),
+            (State::LastEhlo, 250) => Ok(self.ready()),
+            (State::Ehlo | State::LastEhlo, _) => Err(HandshakeError::Refused {
+                command: "EHLO",
+                said: said(),
+            }),
+            (State::StartTls, 220) => Ok(Advanced::StartTls(input.tls_boundary()?)),
+            (State::StartTls, _) => Err(HandshakeError::StartTlsRefused(said())),
+            (State::Xclient, 200..300) => {
                 self.announced = Announced::Accepted;
-                self.ehlo(State::LastEhlo, output);
+                Ok(self.ehlo(State::LastEhlo, output))
             }
-            State::Xclient => return Err(HandshakeError::XclientRefused(Said::new(reply.last_line()))),
-            State::Tls | State::Upgraded => {}
-        }
-        Ok(None)
-    }
-
-    /// The capabilities of the leg as it is now.
-    fn greeted(&mut self, reply: &Reply, output: &mut Output) -> Progressed {
-        if matches!(self.config.leg, BackendLeg::StartTls) {
-            if reply.keyword("STARTTLS").is_none() {
-                return Err(HandshakeError::StartTlsMissing);
-            }
-            output.put(b"STARTTLS\r\n");
-            self.state = State::StartTls;
-            return Ok(None);
-        }
-        if let Announce::Attributes(client) = &self.config.announce {
-            let listed = reply.keyword("XCLIENT").unwrap_or_default();
-            if let Some(command) = xclient::command(client, self.config.helo.as_ref(), listed) {
-                output.line(&[&command]);
-                self.state = State::Xclient;
-                return Ok(None);
-            }
-            self.announced = Announced::NotOffered;
-        }
-        Ok(Some(self.ready()))
-    }
-
-    /// With the client's argument, else our name, else `proxy`.
-    fn ehlo(&mut self, next: State, output: &mut Output) {
-        let config = &self.config;
-        let ours = config.hostname.as_deref().map(|name| Helo::new(name.as_bytes()));
-        let name = [&config.helo, &ours]
-            .into_iter()
-            .flatten()
-            .find_map(Helo::sayable);
-        output.line(&[b"EHLO ", name.unwrap_or(b"proxy")]);
-        self.state = next;
-    }
-
-    fn ready(&self) -> Step<Result<Ready, HandshakeError>> {
-        let leg = match self.config.leg {
-            BackendLeg::Encrypted(_) => Leg::Encrypted,
-            BackendLeg::StartTls | BackendLeg::Plain => Leg::Clear,
-        };
-        Step::Done(Ok(Ready {
-            leg,
-            announced: self.announced,
-            kind: ReadyKind::Submission,
-        }))
-    }
-}
-
-impl Dialogue for Handshake {
-    type Done = Result<Ready, HandshakeError>;
-
-    fn step(&mut self, input: &mut Input, output: &mut Output) -> Step<Self::Done> {
-        loop {
-            match self.advance(input, output) {
-                Ok(None) => {}
-                Ok(Some(step)) => return step,
-                Err(error) => return Step::Done(Err(error)),
-            }
+            (State::Xclient, _) => Err(HandshakeError::XclientRefused(said())),
         }
     }
 
-    fn tls_started(&mut self, tls: TlsEstablished) {
-        self.config.leg = BackendLeg::Encrypted(tls);
-        self.state = State::Upgraded;
+    fn upgraded(&mut self, output: &mut Output) -> Result<Advanced, HandshakeError> {
+        Ok(self.ehlo(State::Ehlo, output))
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub(crate) use client_side::ClientSide;
 pub(crate) use handshake::Handshake;
-pub(crate) use replay::Replay;
+pub(crate) use replay::replay;
 
 use crate::command::{Farewell, HeldReply};
 
