@@ -8,7 +8,7 @@ use std::io;
 use mailswitch_dialogue::{Dialogue, Input, Output, Step, TlsBoundary, TlsEstablished};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::tls::{ClientTls, ServerTls, Stream, UpgradeError};
+use crate::tls::{ClientTls, HttpVersions, ServerTls, Stream, UpgradeError};
 
 /// A connection in its dialogue: the stream, what was received and not used, what was said and not written.
 #[derive(Debug)]
@@ -26,6 +26,10 @@ pub enum Upgrade<'a> {
     Server(&'a ServerTls),
     /// We are the client.
     Client(&'a ClientTls),
+    /// We are the server, of HTTP.
+    HttpServer(&'a ServerTls),
+    /// We are the client, of HTTP.
+    HttpClient(&'a ClientTls, HttpVersions),
     /// Nobody: this leg has no TLS.
     Never,
 }
@@ -114,6 +118,8 @@ impl Leg {
         let (stream, established) = match upgrade {
             Upgrade::Server(tls) => tls.upgrade(stream, boundary).await?,
             Upgrade::Client(tls) => tls.upgrade(stream, boundary).await?,
+            Upgrade::HttpServer(tls) => tls.upgrade_http(stream, boundary).await?,
+            Upgrade::HttpClient(tls, offer) => tls.upgrade_http(stream, boundary, offer).await?,
             Upgrade::Never => return Err(DriveError::NoTls),
         };
         self.stream = Some(stream);

@@ -14,9 +14,13 @@ mod verify;
 pub(crate) mod tests;
 
 pub use certificates::CertificateError;
-pub use client::{ClientTls, ClientTlsError, PlatformTrust};
+pub use client::{ClientTls, ClientTlsError, HttpVersions, PlatformTrust};
 pub use server::{InvalidServerTls, ServerTls};
-pub use stream::{Encryption, Handshake, Session, Stream};
+pub use stream::{Encryption, Handshake, HttpVersion, Session, Stream};
+
+/// RFC 7301 §6, RFC 9113 §3.2.
+pub(crate) const ALPN_HTTP1: &[u8] = b"http/1.1";
+pub(crate) const ALPN_HTTP2: &[u8] = b"h2";
 
 /// Why a connection was not upgraded.
 #[derive(Debug, thiserror::Error)]

@@ -354,6 +354,19 @@ fn v24_tls_without_a_certificate_is_worth_a_warning() {
 }
 
 #[test]
+fn v25_http2_on_a_mail_leg_is_said_to_have_no_effect() {
+    let said = said(&with(
+        "host = \"new.example.org\"",
+        "host = \"new.example.org\"
+protocol.submission = { port = 25, tls = \"starttls\", http2 = true }",
+    ));
+    assert!(
+        said.contains("warning: destination.new.protocol.submission.http2 = true: http2 has no effect"),
+        "{said}"
+    );
+}
+
+#[test]
 fn v25_what_has_no_effect_or_no_safety_is_said() {
     let toml = with(
         "host = \"new.example.org\"",

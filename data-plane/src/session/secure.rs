@@ -1,6 +1,6 @@
 //! TLS from the first byte, where the listener says so. STARTTLS happens in the dialogue.
 
-use mailswitch_config::TlsMode;
+use mailswitch_config::{Protocol, TlsMode};
 use mailswitch_dialogue::ClientLeg;
 use mailswitch_telemetry::name;
 use tokio::net::TcpStream;
@@ -19,7 +19,10 @@ pub(super) async fn secure(tcp: TcpStream, client: &Client, front: &Front) -> Op
         TlsMode::Plain => ClientLeg::Plain,
         TlsMode::StartTls => ClientLeg::StartTls,
         TlsMode::Implicit => {
-            let handshake = leg.start_tls(Upgrade::Server(&front.node.tls));
+            let handshake = leg.start_tls(match front.listener.protocol {
+                Protocol::Http => Upgrade::HttpServer(&front.node.tls),
+                _ => Upgrade::Server(&front.node.tls),
+            });
             let handshake = handshake.instrument(tracing::info_span!(name::span::CLIENT_TLS));
             let done = tokio::select! {
                 () = client.connection.control().told_to_end() => return None,

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::certificates::{CertificateError, read_chain, read_key};
 use super::verify::{Anything, PinnedLeaf};
-use super::{Stream, UpgradeError};
+use super::{ALPN_HTTP1, ALPN_HTTP2, Stream, UpgradeError};
 
 /// Why no TLS connection to a destination can be made.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +66,19 @@ impl PlatformTrust {
 /// TLS to one destination.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
-    config: Arc<ClientConfig>,
+    mail: Arc<ClientConfig>,
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
     name: ServerName<'static>,
+}
+
+/// What a backend is offered to speak (ALPN, RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersions {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, else HTTP/1.1.
+    Http2,
 }
 
 impl ClientTls {
@@ -96,8 +107,16 @@ impl ClientTls {
                 .with_client_auth_cert(read_chain(&identity.cert)?, read_key(&identity.key)?)
                 .map_err(ClientTlsError::Refused)?,
         };
+        // They share what is remembered of the backend's sessions; it chooses anew at each resumption.
+        let offering = |protocols: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+            Arc::new(config)
+        };
         Ok(Self {
-            config: Arc::new(config),
+            http1: offering(&[ALPN_HTTP1]),
+            http2: offering(&[ALPN_HTTP2, ALPN_HTTP1]),
+            mail: Arc::new(config),
             name,
         })
     }
@@ -111,8 +130,34 @@ impl ClientTls {
         stream: Stream,
         boundary: TlsBoundary,
     ) -> Result<(Stream, TlsEstablished), UpgradeError> {
+        self.connect(&self.mail, stream, boundary).await
+    }
+
+    /// As `upgrade`, and agrees with the backend on what is spoken.
+    ///
+    /// # Errors
+    /// As `upgrade`.
+    pub async fn upgrade_http(
+        &self,
+        stream: Stream,
+        boundary: TlsBoundary,
+        offer: HttpVersions,
+    ) -> Result<(Stream, TlsEstablished), UpgradeError> {
+        let config = match offer {
+            HttpVersions::Http1 => &self.http1,
+            HttpVersions::Http2 => &self.http2,
+        };
+        self.connect(config, stream, boundary).await
+    }
+
+    async fn connect(
+        &self,
+        config: &Arc<ClientConfig>,
+        stream: Stream,
+        boundary: TlsBoundary,
+    ) -> Result<(Stream, TlsEstablished), UpgradeError> {
         let tcp = stream.into_plain().ok_or(UpgradeError::AlreadyEncrypted)?;
-        let connect = TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), tcp);
+        let connect = TlsConnector::from(Arc::clone(config)).connect(self.name.clone(), tcp);
         let tls = connect.await.map_err(UpgradeError::Handshake)?;
         Ok((Stream::client(tls), boundary.established()))
     }

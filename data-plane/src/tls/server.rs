@@ -11,7 +11,7 @@ use rustls::{ProtocolVersion, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 use super::certificates::{CertificateError, Certificates};
-use super::{Stream, UpgradeError};
+use super::{ALPN_HTTP1, ALPN_HTTP2, Stream, UpgradeError};
 
 /// Why the settings make no TLS server.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,25 @@ pub enum InvalidServerTls {
 /// What listeners present.
 #[derive(Debug)]
 pub struct ServerTls {
-    config: ArcSwap<ServerConfig>,
+    configs: ArcSwap<Configs>,
+}
+
+/// One policy, two offers: mail has no ALPN, and a client that asks for one there is served all the same.
+#[derive(Debug)]
+struct Configs {
+    mail: Arc<ServerConfig>,
+    http: Arc<ServerConfig>,
+}
+
+impl Configs {
+    fn new(mail: ServerConfig) -> Self {
+        let mut http = mail.clone();
+        http.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
+        Self {
+            mail: Arc::new(mail),
+            http: Arc::new(http),
+        }
+    }
 }
 
 impl ServerTls {
@@ -38,7 +56,7 @@ impl ServerTls {
     /// When the settings leave nothing to offer.
     pub fn new(tls: &Tls) -> Result<Self, InvalidServerTls> {
         Ok(Self {
-            config: ArcSwap::from_pointee(build(tls)?),
+            configs: ArcSwap::from_pointee(Configs::new(build(tls)?)),
         })
     }
 
@@ -47,7 +65,7 @@ impl ServerTls {
     /// # Errors
     /// As `new`; then nothing changes.
     pub fn replace(&self, tls: &Tls) -> Result<(), InvalidServerTls> {
-        self.config.store(Arc::new(build(tls)?));
+        self.configs.store(Arc::new(Configs::new(build(tls)?)));
         Ok(())
     }
 
@@ -60,11 +78,33 @@ impl ServerTls {
         stream: Stream,
         boundary: TlsBoundary,
     ) -> Result<(Stream, TlsEstablished), UpgradeError> {
-        let tcp = stream.into_plain().ok_or(UpgradeError::AlreadyEncrypted)?;
-        let accept = TlsAcceptor::from(self.config.load_full()).accept(tcp);
-        let tls = accept.await.map_err(UpgradeError::Handshake)?;
-        Ok((Stream::server(tls), boundary.established()))
+        let config = Arc::clone(&self.configs.load().mail);
+        accept(config, stream, boundary).await
     }
+
+    /// As `upgrade`, and agrees with the client on HTTP/2 or HTTP/1.1 (ALPN, RFC 7301).
+    ///
+    /// # Errors
+    /// As `upgrade`; also a client that offers neither.
+    pub async fn upgrade_http(
+        &self,
+        stream: Stream,
+        boundary: TlsBoundary,
+    ) -> Result<(Stream, TlsEstablished), UpgradeError> {
+        let config = Arc::clone(&self.configs.load().http);
+        accept(config, stream, boundary).await
+    }
+}
+
+async fn accept(
+    config: Arc<ServerConfig>,
+    stream: Stream,
+    boundary: TlsBoundary,
+) -> Result<(Stream, TlsEstablished), UpgradeError> {
+    let tcp = stream.into_plain().ok_or(UpgradeError::AlreadyEncrypted)?;
+    let accept = TlsAcceptor::from(config).accept(tcp);
+    let tls = accept.await.map_err(UpgradeError::Handshake)?;
+    Ok((Stream::server(tls), boundary.established()))
 }
 
 fn build(tls: &Tls) -> Result<ServerConfig, InvalidServerTls> {

@@ -39,6 +39,15 @@ pub enum Handshake {
     Resumed,
 }
 
+/// What both sides agreed to speak, on a connection for HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1; also where nothing was negotiated.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
 /// One connection. The TLS states live behind a pointer: they are a thousand times larger than a socket, and a
 /// task that owns a `Stream` is to stay small.
 #[derive(Debug)]
@@ -102,6 +111,20 @@ impl Stream {
                 _ => Handshake::Full,
             },
         })
+    }
+
+    /// What ALPN chose.
+    #[must_use]
+    pub fn http_version(&self) -> HttpVersion {
+        let chosen = match &self.0 {
+            Transport::Plain(_) => None,
+            Transport::Server(tls) => tls.get_ref().1.alpn_protocol(),
+            Transport::Client(tls) => tls.get_ref().1.alpn_protocol(),
+        };
+        match chosen {
+            Some(protocol) if protocol == super::ALPN_HTTP2 => HttpVersion::Http2,
+            _ => HttpVersion::Http1,
+        }
     }
 
     /// The socket, for its options and addresses; reading or writing it would break the encryption.

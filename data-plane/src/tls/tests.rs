@@ -240,6 +240,30 @@ async fn the_second_connection_takes_the_first_ones_session_up() {
 }
 
 #[tokio::test]
+async fn both_sides_agree_on_the_newest_http_that_both_speak_and_mail_has_no_say_in_it() {
+    let (client, server) = (client("localhost", Verification::None), server(&[]));
+    let boundary = || Input::new().tls_boundary().expect("nothing was received");
+    for (offer, agreed) in [
+        (HttpVersions::Http1, HttpVersion::Http1),
+        (HttpVersions::Http2, HttpVersion::Http2),
+    ] {
+        let (ours, theirs) = pair().await;
+        let (ours, theirs) = tokio::join!(
+            client.upgrade_http(ours, boundary(), offer),
+            server.upgrade_http(theirs, boundary())
+        );
+        assert_eq!(ours.expect("a handshake").0.http_version(), agreed);
+        assert_eq!(theirs.expect("a handshake").0.http_version(), agreed);
+    }
+    let (ours, theirs) = pair().await;
+    let (ours, theirs) = tokio::join!(
+        client.upgrade_http(ours, boundary(), HttpVersions::Http2),
+        server.upgrade(theirs, boundary())
+    );
+    assert!(ours.is_ok() && theirs.is_ok());
+}
+
+#[tokio::test]
 async fn a_connection_is_upgraded_once() {
     let files = Files::new();
     let (certificate, print) = files.certificate("a", &["a.test"]);

@@ -54,6 +54,8 @@ pub struct Endpoint {
     pub tls: TlsMode,
     /// How the client is announced: of the protocol table, else the destination, else `proxy_protocol`.
     pub forwarding: Forwarding,
+    /// HTTP: the backend speaks HTTP/2, and is spoken to in it.
+    pub http2: bool,
 }
 
 /// Where a destination is.

@@ -88,6 +88,13 @@ impl Destination {
                     format!("write forwarding = \"proxy\" or \"none\" in {place}"),
                 );
             }
+            if endpoint.http2 && *protocol != Protocol::Http {
+                report.warning(
+                    &place.key("http2"),
+                    format!("http2 has no effect on {protocol} of destination \"{name}\""),
+                    "remove this key: it belongs to protocol.http",
+                );
+            }
         }
     }
 }
@@ -132,12 +139,14 @@ impl Endpoint {
         });
         let tls = table.require("tls", &format!("write {}", choices::<TlsMode>()), value::keyword);
         let forwarding = table.keyword("forwarding", absent);
+        let http2 = table.switch("http2", false);
         table.finish();
         Some(Self {
             // Zero never leaves: it was reported, and the rules of TLS are checked all the same.
             port: port.unwrap_or_default(),
             tls: tls?,
             forwarding,
+            http2,
         })
     }
 }
