@@ -63,6 +63,8 @@ pub struct Failure {
     pub nodes: Vec<String>,
     /// What the configuration validator found.
     pub findings: Vec<Finding>,
+    /// The same may succeed in a moment, and does no harm when it is repeated.
+    pub passing: bool,
 }
 
 impl Failure {
@@ -75,6 +77,7 @@ impl Failure {
             remedy: String::new(),
             nodes: Vec::new(),
             findings: Vec::new(),
+            passing: false,
         }
     }
 
@@ -134,6 +137,7 @@ impl From<Problem> for Failure {
             remedy: problem.remedy,
             nodes: problem.nodes,
             findings: problem.findings,
+            passing: problem.passing,
         }
     }
 }

@@ -79,6 +79,7 @@ impl Follow {
             tokio::select! {
                 seen = watched.next() => match seen {
                     Seen::Now(operation) => last = with_notes(*operation, last.notes),
+                    Seen::Back => self.progress.say("the control plane is back"),
                     Seen::Interruption(why) => self.progress.say(&format!("{why}; trying again")),
                     Seen::Lost(why) => {
                         self.progress.say(&why);

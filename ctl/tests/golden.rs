@@ -273,6 +273,7 @@ fn a_refusal_has_a_remedy_its_nodes_and_findings() {
                 ..Default::default()
             },
         ],
+        passing: false,
     };
     golden!("refusal", failure.text());
 }

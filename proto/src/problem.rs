@@ -32,7 +32,15 @@ impl Problem {
             remedy: remedy.into(),
             nodes: Vec::new(),
             findings: Vec::new(),
+            passing: false,
         }
+    }
+
+    /// The same request may succeed in a moment, and does no harm when it is repeated: a node is between two streams.
+    #[must_use]
+    pub fn passing(mut self) -> Self {
+        self.passing = true;
+        self
     }
 
     /// With the nodes that it is about.

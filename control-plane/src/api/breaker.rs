@@ -7,6 +7,8 @@ use mailswitch_proto::fleet::v1::{ResetBreaker, answer, request};
 use mailswitch_proto::trace_context;
 
 use super::{Answer, Caller};
+use crate::change::Mode;
+use crate::nodes::Node;
 use crate::nodes::ask::{AskError, ask_all};
 use crate::process::ControlPlane;
 
@@ -18,6 +20,11 @@ pub(super) async fn reset(
     let context = caller.context(request.change)?;
     let destination = request.destination;
     super::destination::known(&plane, &destination)?;
+    if context.mode == Mode::DryRun {
+        return Ok(wire::BreakerResetResponse {
+            nodes: plane.nodes.all().into_iter().map(would_be_told).collect(),
+        });
+    }
     let ask = request::Request::ResetBreaker(ResetBreaker {
         destination: destination.clone(),
     });
@@ -35,4 +42,16 @@ pub(super) async fn reset(
     Ok(wire::BreakerResetResponse {
         nodes: nodes.collect(),
     })
+}
+
+fn would_be_told(node: Node) -> wire::NodeKicked {
+    let error = match node.is_connected() {
+        true => String::new(),
+        false => AskError::NotConnected.to_string(),
+    };
+    wire::NodeKicked {
+        node: node.name,
+        sessions: 0,
+        error,
+    }
 }

@@ -16,7 +16,7 @@ use super::{Answer, Caller};
 use crate::change::Mode;
 use crate::change::node::{Forget, Word, node_forget};
 use crate::nodes::Node;
-use crate::nodes::ask::ask_all;
+use crate::nodes::ask::{AskError, ask_all};
 use crate::process::ControlPlane;
 
 /// The nodes of this name.
@@ -55,7 +55,7 @@ pub(super) async fn drain(
     if nodes.is_empty() {
         let what = format!("node {} is not connected: it was not told", request.node);
         let problem = Problem::new(Kind::Unproven, what, "start it, or look at its log");
-        return Err(problem.on_nodes([request.node]));
+        return Err(problem.on_nodes([request.node]).passing());
     }
     let sessions = active(&nodes);
     if context.mode != Mode::Commit {
@@ -71,7 +71,12 @@ pub(super) async fn drain(
                 what,
                 "see `mailswitchctl node list`, and repeat the command",
             );
-            return Err(problem.on_nodes([node.name]));
+            let problem = problem.on_nodes([node.name]);
+            // Told twice, it does it once.
+            return Err(match error {
+                AskError::Refused(_) | AskError::Unexpected => problem,
+                _ => problem.passing(),
+            });
         }
     }
     let verb = match (resume, leave) {
@@ -129,7 +134,7 @@ fn connected_to_leave(name: &str, all: &[Node]) -> Answer<()> {
                 "connect it and repeat the command; or, if its machine is off: mailswitchctl node forget {name} \
                  --i-stopped-it"
             );
-            Err(Problem::new(Kind::Precondition, what, remedy))
+            Err(Problem::new(Kind::Precondition, what, remedy).passing())
         }
     }
 }

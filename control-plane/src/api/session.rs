@@ -11,6 +11,7 @@ use mailswitch_proto::trace_context;
 
 use super::mapping::normal_form;
 use super::{Answer, Caller};
+use crate::change::Mode;
 use crate::nodes::Node;
 use crate::nodes::ask::{AskError, ask_all};
 use crate::process::ControlPlane;
@@ -76,13 +77,31 @@ pub(super) async fn kick(
         "" => Vec::new(),
         identifier => keys_of(&plane, identifier).await?,
     };
-    let ask = request::Request::Kick(Kick {
-        keys: pack(&keys),
-        session: request.session,
-    });
+    let session = Some(request.session).filter(|session| !session.is_empty());
+    let ask = match context.mode {
+        Mode::Commit => request::Request::Kick(Kick {
+            keys: pack(&keys),
+            session: session.clone().unwrap_or_default(),
+        }),
+        Mode::DryRun => request::Request::ListSessions(ListSessions {
+            keys: pack(&keys),
+            destination: String::new(),
+            limit: if session.is_some() { MOST } else { 1 },
+        }),
+    };
     let answers = ask_all(plane.nodes.all(), &ask, &trace_context::traceparent()).await;
-    let nodes: Vec<wire::NodeKicked> = answers.into_iter().map(kicked).collect();
+    let nodes: Vec<wire::NodeKicked> = answers
+        .into_iter()
+        .map(|answer| kicked(answer, session.as_deref()))
+        .collect();
     let ended: u64 = nodes.iter().map(|node| node.sessions).sum();
+    let all_answered = nodes.iter().all(|node| node.error.is_empty());
+    if let (Some(session), 0, true) = (session, ended, all_answered) {
+        return Err(no_session(&session, &nodes));
+    }
+    if context.mode == Mode::DryRun {
+        return Ok(wire::SessionKickResponse { nodes });
+    }
     super::audit::done(
         &plane,
         &context,
@@ -92,6 +111,18 @@ pub(super) async fn kick(
     )
     .await;
     Ok(wire::SessionKickResponse { nodes })
+}
+
+/// Every node has answered that it has no such session.
+fn no_session(session: &str, nodes: &[wire::NodeKicked]) -> Problem {
+    let asked: Vec<&str> = nodes.iter().map(|node| node.node.as_str()).collect();
+    let what = match asked.as_slice() {
+        [] => format!("there is no session {session}: no node is registered"),
+        [one] => format!("there is no session {session} on node {one}"),
+        several => format!("there is no session {session} on nodes {}", several.join(", ")),
+    };
+    let remedy = "it may have ended; `mailswitchctl session list` shows those that are open";
+    Problem::new(Kind::Precondition, what, remedy)
 }
 
 /// The keys of all identifiers of its account; its own when it belongs to none.
@@ -124,9 +155,19 @@ fn listed((node, answer): (Node, Result<answer::Answer, AskError>)) -> wire::Nod
     }
 }
 
-fn kicked((node, answer): (Node, Result<answer::Answer, AskError>)) -> wire::NodeKicked {
+/// How many were ended, or, by a list, would be.
+fn kicked(
+    (node, answer): (Node, Result<answer::Answer, AskError>),
+    session: Option<&str>,
+) -> wire::NodeKicked {
     let (sessions, error) = match answer {
         Ok(answer::Answer::Kicked(kicked)) => (kicked.sessions, String::new()),
+        Ok(answer::Answer::Sessions(page)) => match session {
+            None => (page.total, String::new()),
+            Some(wanted) if page.sessions.iter().any(|session| session.id == wanted) => (1, String::new()),
+            Some(_) if page.truncated => (0, "it has more sessions than it lists".to_owned()),
+            Some(_) => (0, String::new()),
+        },
         Ok(_) => (0, AskError::Unexpected.to_string()),
         Err(error) => (0, error.to_string()),
     };

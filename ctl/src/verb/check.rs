@@ -1,5 +1,7 @@
 //! `check --file FILE`: the one validator, for the file of a node, of a control plane, or of the fleet.
 
+mod kind;
+
 use std::path::{Path, PathBuf};
 
 use mailswitch_config::node::Environment;
@@ -9,6 +11,7 @@ use serde::Serialize;
 use super::Context;
 use crate::exit::{Exit, Failure};
 use crate::output::{Render, printable};
+pub use kind::Kind;
 
 /// `check --file FILE…`
 #[derive(Debug, clap::Args)]
@@ -19,18 +22,6 @@ pub struct CheckArguments {
     /// Whose file it is. Without it, the tables in it say so.
     #[arg(long = "as", value_enum, value_name = "KIND")]
     kind: Option<Kind>,
-}
-
-/// Whose file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// `mailswitch-data-plane FILE`
-    Node,
-    /// `mailswitch-control-plane FILE`
-    ControlPlane,
-    /// `mailswitchctl apply -f FILE`
-    Fleet,
 }
 
 /// One file, checked.
@@ -61,7 +52,7 @@ impl CheckArguments {
         let files = self
             .file
             .iter()
-            .map(|file| Ok(checked(file, kind.map_or_else(|| kind_of(file), Ok)?)))
+            .map(|file| Ok(checked(file, kind.map_or_else(|| Kind::of_file(file), Ok)?)))
             .collect::<Result<Vec<_>, Failure>>()?;
         let report = Report { files };
         context.output.print(&report)?;
@@ -81,52 +72,6 @@ fn checked(path: &Path, kind: Kind) -> Checked {
         kind,
         usable: result.is_ok(),
         findings: result.unwrap_or_else(|findings| findings),
-    }
-}
-
-/// A control plane binds in `[control_plane]`; a node has `[server]` or listeners; what is left is the fleet's.
-fn kind_of(path: &Path) -> Result<Kind, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
-    let Ok(table) = text.parse::<toml::Table>() else {
-        return Ok(kind_of_broken(&text));
-    };
-    let has = |keys: &[&str]| keys.iter().any(|key| table.contains_key(*key));
-    let control_plane = table.get("control_plane").and_then(|value| value.as_table());
-    let binds = control_plane.is_some_and(|of| of.contains_key("bind") || of.contains_key("advertise"));
-    Ok(if binds {
-        Kind::ControlPlane
-    } else if has(&["server", "listener", "tls", "admin", "control_plane"]) {
-        Kind::Node
-    } else if has(&["database", "web"]) {
-        Kind::ControlPlane
-    } else {
-        Kind::Fleet
-    })
-}
-
-/// What is not TOML is left to the validator to describe; whose it was meant to be is guessed.
-fn kind_of_broken(text: &str) -> Kind {
-    let has = |heads: &[&str]| {
-        text.lines()
-            .any(|line| heads.iter().any(|head| line.starts_with(head)))
-    };
-    if has(&["[server", "[listener", "[tls", "[admin"]) {
-        Kind::Node
-    } else if has(&["[control_plane", "[database", "[web"]) {
-        Kind::ControlPlane
-    } else {
-        Kind::Fleet
-    }
-}
-
-impl Kind {
-    const fn words(self) -> &'static str {
-        match self {
-            Self::Node => "a node's file",
-            Self::ControlPlane => "a control plane's file",
-            Self::Fleet => "the fleet's file",
-        }
     }
 }
 

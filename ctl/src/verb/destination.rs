@@ -32,6 +32,8 @@ struct NodeReset {
 
 #[derive(Debug, Serialize)]
 struct Reset {
+    /// No breaker was closed.
+    dry_run: bool,
     nodes: Vec<NodeReset>,
 }
 
@@ -54,7 +56,10 @@ impl DestinationVerb {
             })
             .await?;
         let nodes = answer.nodes.into_iter().map(NodeReset::from).collect();
-        let reset = Reset { nodes };
+        let reset = Reset {
+            dry_run: change.dry_run,
+            nodes,
+        };
         context.output.print(&reset)?;
         let all = reset.nodes.iter().all(|node| node.error.is_none());
         Ok(if all { Exit::Done } else { Exit::Unproven })
@@ -75,6 +80,7 @@ impl Render for Reset {
         let mut grid = Grid::new(["NODE", "BREAKERS"]);
         for node in &self.nodes {
             let state = match &node.error {
+                None if self.dry_run => "would be closed".to_owned(),
                 None => "closed".to_owned(),
                 Some(error) => format!("not reached: {error}"),
             };

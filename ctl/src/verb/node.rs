@@ -19,6 +19,8 @@ use crate::output::{Grid, Render, or_dash, printable};
 
 /// Between two looks for the goodbye of a node.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Between two tries to reach a node that has no stream.
+const TRY_EVERY: Duration = Duration::from_millis(300);
 /// Sessions that an error names.
 const NAMED_SESSIONS: u32 = 20;
 
@@ -54,6 +56,9 @@ pub struct LeavableArguments {
 pub struct DrainArguments {
     /// The node.
     name: String,
+    /// Try to reach a node that has no stream to the control plane for this long: it may be between two.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "15s")]
+    reconnect_for: Duration,
     #[command(flatten)]
     change: ChangeArguments,
 }
@@ -130,16 +135,34 @@ impl DrainArguments {
             leave: told == Direction::Leave,
         };
         let mut connection = context.connect().await?;
-        let NodeDrainResponse { sessions } = connection
-            .change(&change, async |mut control| {
-                control.node_drain(request.clone()).await
-            })
-            .await?;
-        Ok(Drained {
-            node: self.name,
-            told,
-            sessions,
-        })
+        let until = Instant::now() + self.reconnect_for;
+        let mut said = false;
+        loop {
+            let answer = connection
+                .change(&change, async |mut control| {
+                    control.node_drain(request.clone()).await
+                })
+                .await;
+            match answer {
+                Ok(NodeDrainResponse { sessions }) => {
+                    return Ok(Drained {
+                        node: self.name,
+                        told,
+                        sessions,
+                    });
+                }
+                // It is told again when its next stream stands; told twice, it does it once.
+                Err(failure) if failure.passing && Instant::now() + TRY_EVERY < until => {
+                    if !said {
+                        let seconds = self.reconnect_for.as_secs();
+                        eprintln!("{}; waiting up to {seconds} s for it", printable(&failure.what));
+                        said = true;
+                    }
+                    tokio::time::sleep(TRY_EVERY).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
     }
 }
 
@@ -226,7 +249,11 @@ fn what_is_left(listed: &NodeSessions) -> String {
             )
         })
         .collect();
-    format!("; {} sessions are left: {}", page.total, named.join(", "))
+    let left = match page.total {
+        1 => "1 session is left".to_owned(),
+        many => format!("{many} sessions are left"),
+    };
+    format!("; {left}: {}", named.join(", "))
 }
 
 impl ForgetArguments {

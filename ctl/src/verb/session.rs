@@ -86,6 +86,7 @@ impl ListArguments {
 impl KickArguments {
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let change = self.change.context();
+        let one = self.session.is_some();
         let request = SessionKickRequest {
             change: Some(change.clone()),
             identifier: self.identifier.unwrap_or_default(),
@@ -98,11 +99,14 @@ impl KickArguments {
             })
             .await?;
         let kicked = Kicked {
+            dry_run: change.dry_run,
             nodes: answer.nodes.into_iter().map(KickedNode::from).collect(),
         };
         context.output.print(&kicked)?;
+        // An id is on one node: when that one ended it, the others have nothing to say.
+        let found = one && kicked.nodes.iter().any(|node| node.sessions > 0);
         let all = kicked.nodes.iter().all(|node| node.error.is_none());
-        Ok(if all { Exit::Done } else { Exit::Unproven })
+        Ok(if found || all { Exit::Done } else { Exit::Unproven })
     }
 }
 
@@ -234,6 +238,8 @@ struct KickedNode {
 
 #[derive(Debug, Serialize)]
 struct Kicked {
+    /// Nothing was ended: `sessions` says how many would be.
+    dry_run: bool,
     nodes: Vec<KickedNode>,
 }
 
@@ -249,7 +255,8 @@ impl From<NodeKicked> for KickedNode {
 
 impl Render for Kicked {
     fn table(&self) -> String {
-        let mut grid = Grid::new(["NODE", "ENDED", "REMARK"]).numbers(&[1]);
+        let ended = if self.dry_run { "WOULD END" } else { "ENDED" };
+        let mut grid = Grid::new(["NODE", ended, "REMARK"]).numbers(&[1]);
         for node in &self.nodes {
             let remark = node
                 .error
@@ -261,6 +268,14 @@ impl Render for Kicked {
                 remark.unwrap_or_default(),
             ]);
         }
-        grid.text_or("there are no nodes")
+        let mut text = grid.text_or("there are no nodes");
+        let none = self
+            .nodes
+            .iter()
+            .all(|node| node.sessions == 0 && node.error.is_none());
+        if none && !self.nodes.is_empty() {
+            text.push_str("no session was open\n");
+        }
+        text
     }
 }

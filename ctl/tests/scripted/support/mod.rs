@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use mailswitch_proto::channel::{Credentials, Files, listen, server_builder};
 use mailswitch_proto::control::v1::control_server::ControlServer;
 use mailswitch_proto::control::v1::{
-    CutoverStartRequest, HookFinishRequest, HookLease, HookRenewRequest, Operation, Outcome, Problem, Step,
+    CutoverStartRequest, HookFinishRequest, HookLease, HookRenewRequest, NodeDrainRequest, NodeKicked,
+    NodeSessions, Operation, Outcome, Problem, StatusResponse, Step,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -34,6 +35,14 @@ pub(crate) struct Script {
     pub(crate) finished: Mutex<Vec<HookFinishRequest>>,
     /// When a copy finished: the step or outcome that follows.
     pub(crate) after_copy: Mutex<Option<Operation>>,
+    /// So many watches end after their first state, as of an operation that nobody drives yet.
+    pub(crate) short_watches: Mutex<u32>,
+    /// What `node drain|resume` are answered, in turn; the last one again and again.
+    pub(crate) drains: Mutex<Vec<Result<u64, Problem>>>,
+    pub(crate) drained: Mutex<Vec<NodeDrainRequest>>,
+    pub(crate) status: Mutex<StatusResponse>,
+    pub(crate) sessions: Mutex<Vec<NodeSessions>>,
+    pub(crate) kicks: Mutex<Vec<NodeKicked>>,
 }
 
 /// A running control plane, its certificates, and the way to call `mailswitchctl` on it.
@@ -82,6 +91,12 @@ impl Fleet {
                 renewed: Mutex::default(),
                 finished: Mutex::default(),
                 after_copy: Mutex::default(),
+                short_watches: Mutex::default(),
+                drains: Mutex::default(),
+                drained: Mutex::default(),
+                status: Mutex::default(),
+                sessions: Mutex::default(),
+                kicks: Mutex::default(),
             }),
             folder,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),

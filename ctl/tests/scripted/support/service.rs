@@ -1,4 +1,4 @@
-//! The service of the scripted control plane: cutovers and their hooks; nothing else is asked of it.
+//! The service of the scripted control plane: cutovers and their hooks, and what is asked of nodes.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -75,9 +75,14 @@ impl Control for Scripted {
         &self,
         _: Request<OperationRef>,
     ) -> Result<Response<Self::OperationWatchStream>, Status> {
-        Ok(Response::new(
-            WatchStream::new(self.0.operation.subscribe()).map(Ok).boxed(),
-        ))
+        let states = WatchStream::new(self.0.operation.subscribe()).map(Ok);
+        let mut short = self.0.short_watches.lock().unwrap();
+        Ok(Response::new(if *short > 0 {
+            *short -= 1;
+            states.take(1).boxed()
+        } else {
+            states.boxed()
+        }))
     }
 
     async fn operation_abort(
@@ -111,8 +116,47 @@ impl Control for Scripted {
         Ok(Response::new(self.operation()))
     }
 
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        Ok(Response::new(self.0.status.lock().unwrap().clone()))
+    }
+
+    async fn node_drain(
+        &self,
+        request: Request<NodeDrainRequest>,
+    ) -> Result<Response<NodeDrainResponse>, Status> {
+        self.0.drained.lock().unwrap().push(request.into_inner());
+        let mut answers = self.0.drains.lock().unwrap();
+        let answer = match answers.len() {
+            0 => Ok(0),
+            1 => answers[0].clone(),
+            _ => answers.remove(0),
+        };
+        match answer {
+            Ok(sessions) => Ok(Response::new(NodeDrainResponse { sessions })),
+            Err(problem) => Err(problem.into()),
+        }
+    }
+
+    async fn session_list(
+        &self,
+        _: Request<SessionListRequest>,
+    ) -> Result<Response<SessionListResponse>, Status> {
+        let nodes = self.0.sessions.lock().unwrap().clone();
+        Ok(Response::new(SessionListResponse { nodes }))
+    }
+
+    async fn session_kick(
+        &self,
+        _: Request<SessionKickRequest>,
+    ) -> Result<Response<SessionKickResponse>, Status> {
+        if let Some(problem) = self.0.refusal.lock().unwrap().clone() {
+            return Err(problem.into());
+        }
+        let nodes = self.0.kicks.lock().unwrap().clone();
+        Ok(Response::new(SessionKickResponse { nodes }))
+    }
+
     unscripted! {
-        status(StatusRequest) -> StatusResponse;
         apply(ApplyRequest) -> ApplyResponse;
         diff(DiffRequest) -> DiffResponse;
         export(ExportRequest) -> ExportResponse;
@@ -126,10 +170,7 @@ impl Control for Scripted {
         resolve(ResolveRequest) -> ResolveResponse;
         rollback_start(RollbackStartRequest) -> Operation;
         operation_list(OperationListRequest) -> OperationListResponse;
-        node_drain(NodeDrainRequest) -> NodeDrainResponse;
         node_forget(NodeForgetRequest) -> Committed;
-        session_list(SessionListRequest) -> SessionListResponse;
-        session_kick(SessionKickRequest) -> SessionKickResponse;
         breaker_reset(BreakerResetRequest) -> BreakerResetResponse;
         audit(AuditRequest) -> Self::AuditStream;
         backup(BackupRequest) -> Self::BackupStream;

@@ -1,17 +1,13 @@
 //! `mailswitchctl cutover` as a process, against a control plane whose answers are written here: exit codes, lost
 //! answers, crashes, Ctrl-C, and the commands under the hold (promise F6).
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::{Fleet, at, exits, operation, stderr, stdout, until};
 use mailswitch_proto::control::v1::problem::Kind;
 use mailswitch_proto::control::v1::{HookLease, Outcome, Problem, Step};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Fleet, at, exits, operation, stderr, stdout, until};
 
 const MOVE: [&str; 6] = ["cutover", "alice", "--from", "legacy", "--to", "new"];
 
@@ -153,6 +149,29 @@ fn a_control_plane_that_crashes_is_found_again_and_what_it_says_is_reported() {
         fleet.resurrect();
         exits(&ctl.output(), code);
     }
+}
+
+#[test]
+fn a_watch_that_ends_again_and_again_after_a_restart_is_told_once_and_so_is_its_end() {
+    let mut fleet = Fleet::start();
+    let ctl = fleet.spawn(&MOVE);
+    until("it watches", || fleet.script.operation.receiver_count() > 0);
+    fleet.crash();
+    *fleet.script.short_watches.lock().unwrap() = 4;
+    fleet.resurrect();
+    until("it watches again, and stays", || {
+        *fleet.script.short_watches.lock().unwrap() == 0 && fleet.script.operation.receiver_count() > 0
+    });
+    fleet.becomes(Step::Done, Outcome::Done);
+    let output = ctl.output();
+    exits(&output, 0);
+    let told = |what: &str| stderr(&output).matches(what).count();
+    assert_eq!(
+        (told("trying again"), told("the control plane is back")),
+        (1, 1),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
