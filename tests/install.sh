@@ -1,14 +1,22 @@
 #!/usr/bin/env bash
 # Installs what the end-to-end tests and the quickstart run against, where it is missing: PostgreSQL's server
-# binaries, Dovecot, Postfix, mbsync, swaks, Python, and with `--tests` also cargo-nextest and a telemetry
-# collector. For Debian 12, as root or with sudo. No service is started, and nothing is printed when all is there.
+# binaries, Dovecot, Postfix, mbsync, swaks, Python, and with `--tests` also Dovecot's POP3 and ManageSieve, Cyrus
+# IMAP, more mail clients, cargo-nextest and a telemetry collector. For Debian 12, as root or with sudo. No service
+# is started, and nothing is printed when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 want_tests=no
 [[ "${1:-}" == --tests ]] && want_tests=yes
+tools="${CARGO_TARGET_DIR:-target}/test-tools"
 
 as_root() { if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi; }
+# Unpacked, and nothing that it is linked to is missing.
+cyrus_runs() {
+    local root="$tools/cyrus/usr/lib"
+    [[ -x $root/cyrus/bin/httpd ]] || return 1
+    ! LD_LIBRARY_PATH=$(dirname "$root"/*/libcyrus.so.0) ldd "$root/cyrus/bin/httpd" | grep -q 'not found'
+}
 have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 
 packages=()
@@ -22,8 +30,18 @@ have mbsync || packages+=(isync)
 have swaks || packages+=(swaks)
 perl -MNet::SSLeay -e 1 2>/dev/null || packages+=(libnet-ssleay-perl)
 have cc || packages+=(build-essential)
-if [[ $want_tests == yes ]] && have python3 && ! python3 -c 'import ensurepip' 2>/dev/null; then
-    packages+=(python3-venv)
+if [[ $want_tests == yes ]]; then
+    if have python3 && ! python3 -c 'import ensurepip' 2>/dev/null; then packages+=(python3-venv); fi
+    [[ -x /usr/lib/dovecot/pop3 ]] || packages+=(dovecot-pop3d)
+    [[ -x /usr/lib/dovecot/managesieve ]] || packages+=(dovecot-managesieved)
+    have fetchmail || packages+=(fetchmail)
+    have msmtp || packages+=(msmtp)
+    have sieve-connect || packages+=(sieve-connect)
+    # What Cyrus needs beside itself; it is unpacked below.
+    have saslpasswd2 || packages+=(sasl2-bin)
+    compgen -G '/usr/lib/*/sasl2/libplain.so' >/dev/null || packages+=(libsasl2-modules)
+    cyrus_runs || packages+=(libbrotli1 libical3 libicu72 libjansson4 libkrb5-3 libldap-2.5-0 libnghttp2-14 libpcre3
+        libpq5 libshp2 libsqlite3-0 libwrap0 libxapian30 libxml2 libzstd1)
 fi
 
 # Debian's packages start their services when they are installed. A policy-rc.d that says 101 forbids it; one
@@ -73,8 +91,20 @@ if ! have cargo-nextest; then
     cargo install --locked --quiet cargo-nextest
 fi
 
+# Debian does not install Cyrus beside Dovecot: it is unpacked here, and runs from here.
+if [[ ! -x $tools/cyrus/usr/lib/cyrus/bin/httpd ]]; then
+    echo "Unpacking Cyrus IMAP into $tools" >&2
+    rm -rf "$tools/cyrus" && mkdir -p "$tools/cyrus/packages"
+    fetch() {
+        (cd "$tools/cyrus/packages" && apt-get download -q cyrus-common cyrus-imapd cyrus-pop3d cyrus-caldav) \
+            >"$tools/cyrus/log" 2>&1
+    }
+    fetch || { as_root apt-get update -q >/dev/null && fetch; } || { cat "$tools/cyrus/log" >&2 && exit 1; }
+    for package in "$tools"/cyrus/packages/*.deb; do dpkg -x "$package" "$tools/cyrus"; done
+    rm -r "$tools/cyrus/packages" "$tools/cyrus/log"
+fi
+
 # The collector that the telemetry test sends to: rotel's program is shipped inside its Python package.
-tools="${CARGO_TARGET_DIR:-target}/test-tools"
 if [[ ! -x $tools/rotel-agent ]]; then
     echo "Installing the telemetry collector into $tools" >&2
     rm -rf "$tools/venv" && mkdir -p "$tools"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""One login by Python's imaplib or smtplib, told in one line of JSON.
+"""One login by Python's imaplib, poplib or smtplib, or over ManageSieve, told in one line of JSON.
 
-usage: once.py '{"protocol": "imap", "host": …, "port": …, "tls": "implicit", "user": …, "password": …,
+usage: once.py '{"protocol": "imap" | "pop3" | "sieve" | "submission", "host": …, "port": …, "tls": "implicit", "user": …, "password": …,
                  "ca": …, "source": …, "proxy_header": [client, port, server, port], "id": {…},
                  "xclient": {…}, "send": "<message-id>", "sasl": "plain" | "login" | …, "authzid": …,
                  "stay": true}'
@@ -22,7 +22,7 @@ def main():
     began = time.time()
     result = {"ok": False, "began": began}
     try:
-        (imap if job["protocol"] == "imap" else submission)(job, result)
+        {"imap": imap, "pop3": pop3, "sieve": sieve, "submission": submission}[job["protocol"]](job, result)
     except Exception as error:
         result["error"] = f"{type(error).__name__}: {error}"
     result["seconds"] = round(time.time() - began, 4)
@@ -57,6 +57,41 @@ def imap(job, result):
         stay(client.socket(), lambda: client.noop())
     client.logout()
     result["ok"] = status == "OK"
+
+
+def pop3(job, result):
+    client = mail.Pop3(job["host"], job["port"], **how(job))
+    result["greeting"] = client.getwelcome().decode()
+    client.user(job["user"])
+    client.pass_(job["password"])
+    result["login_seconds"] = round(time.time() - result["began"], 4)
+    result["messages"], _ = client.stat()
+    if result["messages"]:
+        client.retr(1)
+        client.uidl()
+    if job.get("stay"):
+        stay(client.sock, client.noop)
+    client.quit()
+    result["ok"] = True
+
+
+SCRIPT = b'require "fileinto";\r\nif header :contains "subject" "sieved" { fileinto "Sieved"; }\r\n'
+
+
+def sieve(job, result):
+    client = mail.Sieve(job["host"], job["port"], **how(job))
+    client.login(job["user"], job["password"], job.get("authzid", ""))
+    result["login_seconds"] = round(time.time() - result["began"], 4)
+    client.command('PUTSCRIPT "of the tests"', SCRIPT)
+    if "\n" + SCRIPT.decode() not in client.command('GETSCRIPT "of the tests"')[0]:
+        raise RuntimeError("another script came back")
+    client.command('SETACTIVE "of the tests"')
+    if '"of the tests" ACTIVE' not in client.command("LISTSCRIPTS"):
+        raise RuntimeError("the script is not the active one")
+    if job.get("stay"):
+        stay(client.sock, lambda: client.command("NOOP"))
+    client.logout()
+    result["ok"] = True
 
 
 def submission(job, result):

@@ -6,6 +6,7 @@ mod cut_off;
 mod cutover;
 mod leave;
 mod master;
+mod real;
 mod rig;
 mod routing;
 mod sight;

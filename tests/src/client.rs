@@ -1,4 +1,4 @@
-//! Real clients: Python's imaplib and smtplib, mbsync, swaks. What they say is what a user would have seen; where
+//! Real clients: Python's imaplib, poplib and smtplib, mbsync, swaks. What they say is what a user would have seen; where
 //! they ended up is read in the backends' logs.
 
 use std::{
@@ -33,6 +33,17 @@ impl Login {
     #[must_use]
     pub fn imap(server: SocketAddr, user: &str) -> Self {
         Self::new("imap", server, user)
+    }
+
+    #[must_use]
+    pub fn pop3(server: SocketAddr, user: &str) -> Self {
+        Self::new("pop3", server, user)
+    }
+
+    /// Puts a script, reads it back and makes it the active one.
+    #[must_use]
+    pub fn sieve(server: SocketAddr, user: &str) -> Self {
+        Self::new("sieve", server, user)
     }
 
     #[must_use]

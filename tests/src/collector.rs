@@ -1,10 +1,10 @@
 //! A real OpenTelemetry collector (rotel), and the spans and metrics that it received.
 
-use std::{net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
-use crate::{dovecot::listens, place::Place, process::Process};
+use crate::{dovecot::listens, place::Place, process::Process, tools};
 
 pub struct Collector {
     process: Process,
@@ -29,12 +29,7 @@ pub struct Span {
 
 impl Collector {
     pub fn start(place: &Place) -> Result<Self> {
-        let program = target_directory()?.join("test-tools/rotel-agent");
-        ensure!(
-            program.exists(),
-            "{} is missing: run tests/install.sh --tests",
-            program.display()
-        );
+        let program = tools::path("rotel-agent")?;
         let (grpc, http) = (place.port(place.server())?, place.port(place.server())?);
         let mut command = Command::new(program);
         command
@@ -75,11 +70,6 @@ impl Collector {
     pub fn spans(&self) -> Vec<Span> {
         parse_spans(&self.output())
     }
-}
-
-fn target_directory() -> Result<PathBuf> {
-    let here = std::env::current_exe()?;
-    Ok(here.ancestors().nth(3).context("target")?.to_owned())
 }
 
 fn parse_spans(text: &str) -> Vec<Span> {

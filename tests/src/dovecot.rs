@@ -22,7 +22,7 @@ use crate::{
 pub enum Announce {
     /// Nobody speaks for another.
     None,
-    /// IMAP ID from the loopback network (`login_trusted_networks`).
+    /// IMAP ID, and XCLIENT in POP3 and ManageSieve, from the loopback network (`login_trusted_networks`).
     Id,
     /// Every connection begins with a PROXY header.
     Proxy,
@@ -47,13 +47,25 @@ pub struct Dovecot {
     pub imap: SocketAddr,
     /// Implicit TLS.
     pub imaps: SocketAddr,
+    /// Plain, and STLS.
+    pub pop3: SocketAddr,
+    /// Implicit TLS.
+    pub pop3s: SocketAddr,
+    /// ManageSieve, plain, and STARTTLS.
+    pub sieve: SocketAddr,
+    /// ManageSieve, implicit TLS.
+    pub sieves: SocketAddr,
+    /// Plain.
+    pub lmtp: SocketAddr,
     pub certificate: Issued,
     pub announce: Announce,
 }
 
 /// One login that Dovecot let in, and its end.
 #[derive(Debug, Clone)]
-pub struct ImapSession {
+pub struct Session {
+    /// "imap", "pop3" or "managesieve".
+    pub protocol: String,
     pub user: String,
     pub session: String,
     /// The client, as Dovecot believes it to be.
@@ -79,7 +91,10 @@ impl Dovecot {
         let directory = place.folder(name)?;
         let address = place.server();
         let certificate = ca.issue(&directory, &format!("{name}.test"), address)?;
-        let (imap, imaps) = (place.port(address)?, place.port(address)?);
+        let ports: Vec<SocketAddr> = (0..7).map(|_| place.port(address)).collect::<Result<_>>()?;
+        let [imap, imaps, pop3, pop3s, sieve, sieves, lmtp_port] = ports[..] else {
+            bail!("seven ports");
+        };
         let rows: Vec<String> = users.iter().map(|user| format!("{user}:secret\n")).collect();
         std::fs::write(directory.join("users"), rows.concat())?;
         let mail = place.folder(&format!("{name}/mail"))?;
@@ -90,13 +105,18 @@ impl Dovecot {
             Announce::Proxy => ("", "127.0.0.0/8", "yes"),
         };
         let config = fill(
-            template::DOVECOT,
+            &[template::DOVECOT, template::DOVECOT_MORE].concat(),
             &[
                 ("NAME", name),
                 ("DIR", &directory.display().to_string()),
                 ("ADDRESS", &address.to_string()),
                 ("IMAP_PORT", &imap.port().to_string()),
                 ("IMAPS_PORT", &imaps.port().to_string()),
+                ("POP3_PORT", &pop3.port().to_string()),
+                ("POP3S_PORT", &pop3s.port().to_string()),
+                ("SIEVE_PORT", &sieve.port().to_string()),
+                ("SIEVES_PORT", &sieves.port().to_string()),
+                ("LMTP_PORT", &lmtp_port.port().to_string()),
                 ("TRUSTED", trusted),
                 ("HAPROXY_TRUSTED", haproxy_trusted),
                 ("HAPROXY", haproxy),
@@ -136,6 +156,11 @@ impl Dovecot {
             directory,
             imap,
             imaps,
+            pop3,
+            pop3s,
+            sieve,
+            sieves,
+            lmtp: lmtp_port,
             certificate,
             announce,
         })
@@ -150,13 +175,13 @@ impl Dovecot {
 
     /// All logins that it has let in so far, in order.
     #[must_use]
-    pub fn sessions(&self) -> Vec<ImapSession> {
+    pub fn sessions(&self) -> Vec<Session> {
         parse_sessions(&self.log())
     }
 
     /// Those of one user.
     #[must_use]
-    pub fn sessions_of(&self, user: &str) -> Vec<ImapSession> {
+    pub fn sessions_of(&self, user: &str) -> Vec<Session> {
         self.sessions()
             .into_iter()
             .filter(|session| session.user == user)
@@ -237,12 +262,13 @@ pub(crate) fn chown_nobody(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn parse_sessions(log: &str) -> Vec<ImapSession> {
-    let mut sessions: Vec<ImapSession> = Vec::new();
+fn parse_sessions(log: &str) -> Vec<Session> {
+    let mut sessions: Vec<Session> = Vec::new();
     for line in log.lines() {
         let Some(at) = moment(line) else { continue };
-        if let Some((_, rest)) = line.split_once("imap-login: Info: Login: user=<") {
-            if let Some(session) = parse_login(rest, at) {
+        if let Some((head, rest)) = line.split_once("-login: Info: Login: user=<") {
+            let protocol = head.rsplit(' ').next().unwrap_or_default();
+            if let Some(session) = parse_login(protocol, rest, at) {
                 sessions.push(session);
             }
         } else if line.contains(" in=") && line.contains(" out=") {
@@ -263,7 +289,7 @@ fn parse_sessions(log: &str) -> Vec<ImapSession> {
 }
 
 /// `alice@example.org>, method=PLAIN, rip=127.9.9.9, …, session=<abc>`, with or without the commas.
-fn parse_login(rest: &str, at: Moment) -> Option<ImapSession> {
+fn parse_login(protocol: &str, rest: &str, at: Moment) -> Option<Session> {
     let (user, rest) = rest.split_once('>')?;
     let field = |name: &str| {
         let (_, value) = rest.split_once(&format!(" {name}="))?;
@@ -276,7 +302,8 @@ fn parse_login(rest: &str, at: Moment) -> Option<ImapSession> {
                 .to_owned(),
         )
     };
-    Some(ImapSession {
+    Some(Session {
+        protocol: protocol.to_owned(),
         user: user.to_owned(),
         session: field("session")?,
         rip: field("rip")?.parse().ok()?,
@@ -317,6 +344,7 @@ mod tests {
                    2026-11-23 04:05:07.000000 imap(a@x.test)<12><Qw+/1>: Info: Disconnected: Logged out in=1 out=2\n";
         let sessions = parse_sessions(log);
         assert_eq!(sessions.len(), 1);
+        assert_eq!(sessions[0].protocol, "imap");
         assert_eq!(sessions[0].rip.to_string(), "127.1.2.3");
         assert_eq!(sessions[0].lip.to_string(), "127.4.5.6");
         assert_eq!(sessions[0].began, Moment(1_795_406_706_000_007));

@@ -2,14 +2,16 @@
 //!
 //! Everything a test starts lives under one [`place::Place`]: a directory and a loopback network of its own,
 //! so tests run beside each other. What was started is ended by pid when its value is dropped. The truth about
-//! which backend was reached, by whom and when, is read in the backends' logs ([`dovecot`], [`postfix`]).
+//! which backend was reached, by whom and when, is read in the backends' logs ([`dovecot`], [`postfix`], [`cyrus`]).
 
 pub mod ca;
 pub mod client;
 pub mod collector;
+pub mod cyrus;
 pub mod dovecot;
 pub mod fleet;
 pub mod load;
+pub mod lone;
 pub mod place;
 pub mod postfix;
 pub mod process;
@@ -17,4 +19,5 @@ pub mod raw;
 pub mod relay;
 pub mod scripted;
 pub mod template;
+pub mod tools;
 pub mod when;

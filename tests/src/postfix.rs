@@ -24,6 +24,8 @@ pub struct Postfix {
     pub submission: SocketAddr,
     /// Implicit TLS.
     pub submissions: SocketAddr,
+    /// Its port 25: plain, and STARTTLS, without a login.
+    pub smtp: SocketAddr,
     pub certificate: Issued,
     process: Process,
 }
@@ -50,6 +52,7 @@ impl Postfix {
         let address = place.server();
         let certificate = ca.issue(&directory, &format!("{}.test", dovecot.name), address)?;
         let (submission, submissions) = (place.port(address)?, place.port(address)?);
+        let smtp = place.port(address)?;
         let (trusted, upstream) = match dovecot.announce {
             Announce::None => ("", ""),
             Announce::Id => ("127.0.0.0/8", ""),
@@ -64,6 +67,7 @@ impl Postfix {
             ("DOMAIN", domain),
             ("SUBMISSION_PORT", &submission.port().to_string()),
             ("SUBMISSIONS_PORT", &submissions.port().to_string()),
+            ("SMTP_PORT", &smtp.port().to_string()),
             ("TRUSTED", trusted),
             ("UPSTREAM_PROXY", upstream),
             (
@@ -78,7 +82,10 @@ impl Postfix {
         std::fs::write(directory.join("main.cf"), fill(template::POSTFIX_MAIN, &words)?)?;
         std::fs::write(
             directory.join("master.cf"),
-            fill(template::POSTFIX_MASTER, &words)?,
+            fill(
+                &[template::POSTFIX_MASTER, template::POSTFIX_MORE_MASTER].concat(),
+                &words,
+            )?,
         )?;
         for queue in ["queue", "data"] {
             place.folder(&format!("{name}/{queue}"))?;
@@ -97,6 +104,7 @@ impl Postfix {
             directory,
             submission,
             submissions,
+            smtp,
             certificate,
             process,
         })
@@ -118,6 +126,17 @@ impl Postfix {
     #[must_use]
     pub fn accepted(&self) -> Vec<Accepted> {
         self.log().lines().filter_map(parse_accepted).collect()
+    }
+
+    /// Who sent the messages that it took without a login, in order.
+    #[must_use]
+    pub fn relayed_from(&self) -> Vec<IpAddr> {
+        self.log()
+            .lines()
+            .filter(|line| !line.contains("sasl_username="))
+            .filter_map(parse_client)
+            .map(|(_, client)| client)
+            .collect()
     }
 
     /// How many messages wait in its queue.
@@ -170,14 +189,20 @@ fn files_below(directory: &std::path::Path) -> Result<usize> {
 
 /// `… legacy-smtp/smtpd[123]: 4ABC: client=unknown[127.1.2.3], sasl_method=PLAIN, sasl_username=alice@x.test`
 fn parse_accepted(line: &str) -> Option<Accepted> {
+    let (queue_id, client) = parse_client(line)?;
+    let (_, user) = line.split_once("sasl_username=")?;
+    Some(Accepted {
+        queue_id: queue_id.to_owned(),
+        client,
+        user: user.split([',', ' ']).next()?.to_owned(),
+    })
+}
+
+/// The queue id and the client of a line that has both.
+fn parse_client(line: &str) -> Option<(&str, IpAddr)> {
     let (head, rest) = line.split_once(": client=")?;
     let (_, queue_id) = head.rsplit_once(' ')?;
     let (_, after) = rest.split_once('[')?;
     let (client, _) = after.split_once(']')?;
-    let (_, user) = rest.split_once("sasl_username=")?;
-    Some(Accepted {
-        queue_id: queue_id.to_owned(),
-        client: client.parse().ok()?,
-        user: user.split([',', ' ']).next()?.to_owned(),
-    })
+    Some((queue_id, client.parse().ok()?))
 }

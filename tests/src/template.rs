@@ -1,11 +1,15 @@
 //! Server configurations with @WORDS@ filled in. The files are in `tests/servers/`, where the quickstart takes
-//! them from as well.
+//! some of them from as well.
 
 use anyhow::{Result, bail};
 
 pub const DOVECOT: &str = include_str!("../servers/dovecot.conf");
+pub const CYRUS: &str = include_str!("../servers/cyrus.conf");
+pub const CYRUS_IMAPD: &str = include_str!("../servers/cyrus-imapd.conf");
+pub const DOVECOT_MORE: &str = include_str!("../servers/dovecot-more.conf");
 pub const POSTFIX_MAIN: &str = include_str!("../servers/postfix-main.cf");
 pub const POSTFIX_MASTER: &str = include_str!("../servers/postfix-master.cf");
+pub const POSTFIX_MORE_MASTER: &str = include_str!("../servers/postfix-more-master.cf");
 
 /// Fills in the words; one that is left over is an error.
 pub fn fill(template: &str, words: &[(&str, &str)]) -> Result<String> {
