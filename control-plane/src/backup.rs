@@ -21,6 +21,9 @@ use crate::store;
 /// Of the frames, and of what the first one says.
 const FORMAT: u32 = 1;
 
+/// The oldest schema whose backups are read: what later ones added has a default.
+const OLDEST_SCHEMA: i32 = 1;
+
 /// In the order in which they are restored: what is referred to comes first. Heartbeats and duties are of processes, not
 /// of the fleet.
 const TABLES: [&str; 16] = [
@@ -104,7 +107,7 @@ pub enum BackupError {
     /// Another format or schema.
     #[error(
         "the backup has format {found_format} and schema {found_schema} (mailswitch {version}), and this program reads \
-         format {FORMAT} and schema {}: restore it with that version, and upgrade then",
+         format {FORMAT} and schema {OLDEST_SCHEMA} to {}: restore it with that version, and upgrade then",
         crate::database::SCHEMA
     )]
     OtherVersion {

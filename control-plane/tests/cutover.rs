@@ -22,7 +22,7 @@ use mailswitch_control_plane::cutover::request::{
 };
 use mailswitch_control_plane::store;
 use mailswitch_control_plane::store::audit::{Proof, audit_list};
-use mailswitch_control_plane::store::hold::{Ack, HookResult, Stuck};
+use mailswitch_control_plane::store::hold::{Ack, HookResult, Met, Stuck, hold_ack_add};
 use mailswitch_proto::fleet::v1::{ChangeSet, change::Kind};
 use mailswitch_proto::id::{HoldId, InstanceId, OperationId};
 use mailswitch_proto::revision::Revision;
@@ -84,6 +84,7 @@ async fn an_account_moves_as_a_whole_once_every_registered_node_is_quiet() {
         hold,
         instance: two,
         applied: elsewhere,
+        met: Met::default(),
     };
     assert!(
         store::hold::hold_ack_add(&mut conn, &[lie])
@@ -120,6 +121,45 @@ async fn an_account_moves_as_a_whole_once_every_registered_node_is_quiet() {
         trail,
         ["cutover flip", "cutover hold", "cutover start", "account import"]
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_hold_met_is_kept_with_each_nodes_proof_and_grows_until_its_last_word() {
+    let scene = Scene::new().await;
+    scene.account(&[ALICE]).await;
+    let (one, two) = (scene.node("fra-1").await, scene.node("fra-2").await);
+    let replica = scene.replica();
+    let id = begin(&scene, &replica, &cutover(ALICE, LONG)).await;
+    let hold = replica.held(id).await;
+    let applied = scene.position().await;
+    let say = async |instance, closed, parked| {
+        let met = Met { closed, parked };
+        let ack = Ack {
+            hold,
+            instance,
+            applied,
+            met,
+        };
+        let mut conn = scene.database.pool().acquire().await.unwrap();
+        hold_ack_add(&mut conn, &[ack]).await.unwrap().len()
+    };
+    let met = async || -> Vec<Met> {
+        let proofs = replica.cutovers.get(id).await.unwrap().proofs;
+        proofs.into_iter().map(|proof| proof.met).collect()
+    };
+    let nothing = Met::default();
+    assert_eq!(say(one, 2, 1).await, 1, "it is news for the operation");
+    assert_eq!(met().await, [Met { closed: 2, parked: 1 }, nothing]);
+    assert_eq!(say(one, 2, 3).await, 0, "nothing rests on it");
+    // What comes late does not take anything back.
+    say(one, 1, 2).await;
+    assert_eq!(met().await, [Met { closed: 2, parked: 3 }, nothing]);
+    // One that is not quiet has nothing to be kept with.
+    say(two, 0, 0).await;
+    replica.cutovers.wake();
+    assert_eq!(replica.outcome(id).await.0, Outcome::Done);
+    assert_eq!(say(one, 2, 7).await, 0, "the hold is over");
+    assert_eq!(met().await, [Met { closed: 2, parked: 7 }, nothing]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -146,6 +146,7 @@ fn operation(step: control::Step, outcome: control::Outcome) -> control::Operati
                 quiesced: true,
                 connected: true,
                 stuck: None,
+                ..Default::default()
             },
             control::NodeProof {
                 node: "nyc-1".into(),
@@ -153,6 +154,7 @@ fn operation(step: control::Step, outcome: control::Outcome) -> control::Operati
                 quiesced: true,
                 connected: true,
                 stuck: None,
+                ..Default::default()
             },
         ],
         started_unix_millis: START,
@@ -265,6 +267,7 @@ fn a_refusal_has_a_remedy_its_nodes_and_findings() {
                 value: "\"\"".into(),
                 message: "a destination needs a host".into(),
                 remedy: "write its name or address".into(),
+                row: 0,
             },
             control::Finding {
                 severity: "warning".into(),

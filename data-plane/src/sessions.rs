@@ -33,10 +33,11 @@ use tokio::sync::{Notify, mpsc};
 pub use about::{About, ActingFor, SessionId};
 pub use changes::Applied;
 pub use entry::Phase;
+pub use hold::Met;
 pub use leg::{End, LegIsOver};
 pub use list::{Listed, Listing, Quiesced, Which};
 pub use order::{DrainCause, Order};
-pub use registered::{LEG_END_TIMEOUT, Registered, Woken};
+pub use registered::{LEG_END_TIMEOUT, Registered, Wait, Woken};
 pub(crate) use trace::link_current;
 pub use trace::{Trace, current as current_trace};
 
@@ -87,6 +88,7 @@ pub struct Sessions {
     /// that a new key files every session anew.
     filing: RwLock<HashKey>,
     holds: Mutex<changes::Holds>,
+    ended_holds: Mutex<Vec<Quiesced>>,
     /// One change at a time: the table, then the sessions.
     changing: Mutex<()>,
     policy: RwLock<WaitPolicy>,
@@ -116,6 +118,7 @@ impl Sessions {
             shards: Shards::new(),
             filing,
             holds: Mutex::default(),
+            ended_holds: Mutex::default(),
             changing: Mutex::default(),
             policy: RwLock::new(policy),
             draining: AtomicBool::new(false),

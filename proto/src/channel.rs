@@ -19,7 +19,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ConnectError, Link, connect};
+pub use client::{ConnectError, HEADERS, Link, connect};
 pub use credentials::{Credentials, CredentialsError, Files, Reload};
 pub use failure::Failure;
 pub use role::{InvalidName, Name, NoIdentity, Peer, PeerIdentity, Role, peer_of};

@@ -11,6 +11,13 @@ use crate::control::v1::{Finding, Problem};
 
 const TYPE_URL: &str = "type.googleapis.com/mailswitch.control.v1.Problem";
 
+/// So many findings travel with a problem; their number is said.
+pub const FINDINGS: usize = 100;
+
+/// And so many bytes: the details of a status are a header, which the other side reads up to
+/// [`crate::channel::HEADERS`], in base64.
+const BYTES: usize = 128 * 1024;
+
 /// `google.rpc.Status`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct RpcStatus {
@@ -33,6 +40,7 @@ impl Problem {
             nodes: Vec::new(),
             findings: Vec::new(),
             passing: false,
+            findings_total: 0,
         }
     }
 
@@ -50,16 +58,26 @@ impl Problem {
         self
     }
 
-    /// With what the configuration validator found.
+    /// With what is wrong with each part of what was given.
     #[must_use]
     pub fn with_findings(mut self, findings: Vec<Finding>) -> Self {
+        self.findings_total = findings.len() as u64;
         self.findings = findings;
         self
     }
 
-    /// As a refusal.
+    /// With how many findings there are, when not all of them were given.
     #[must_use]
-    pub fn into_status(self) -> Status {
+    pub fn of_findings(mut self, total: u64) -> Self {
+        self.findings_total = total;
+        self
+    }
+
+    /// As a refusal. Of many findings, the first are said, and their number.
+    #[must_use]
+    pub fn into_status(mut self) -> Status {
+        self.findings.truncate(FINDINGS);
+        while self.encoded_len() > BYTES && self.findings.pop().is_some() {}
         let code = match self.kind() {
             Kind::Unspecified => Code::Unknown,
             Kind::Invalid => Code::InvalidArgument,
@@ -107,6 +125,27 @@ mod tests {
         assert_eq!(status.code(), Code::Aborted);
         assert_eq!(status.message(), "alice is still held");
         assert_eq!(Problem::of_status(&status), Some(problem));
+    }
+
+    #[test]
+    fn of_many_findings_the_first_are_said_and_their_number() {
+        let finding = |message: String| Finding {
+            message,
+            ..Finding::default()
+        };
+        let many = (0..1000).map(|number| finding(number.to_string())).collect();
+        let status = Problem::new(Kind::Invalid, "x", "y")
+            .with_findings(many)
+            .into_status();
+        let said = Problem::of_status(&status).unwrap();
+        assert_eq!((said.findings.len(), said.findings_total), (FINDINGS, 1000));
+        assert_eq!(said.findings[99].message, "99");
+        let long = (0..10).map(|_| finding("x".repeat(BYTES / 4))).collect();
+        let status = Problem::new(Kind::Invalid, "x", "y")
+            .with_findings(long)
+            .into_status();
+        let said = Problem::of_status(&status).unwrap();
+        assert_eq!((said.findings.len(), said.findings_total), (3, 10));
     }
 
     #[test]

@@ -275,6 +275,8 @@ fn of_proof(proof: Proof, nodes: &Nodes) -> wire::NodeProof {
         node: proof.node,
         instance: proof.instance.to_vec(),
         quiesced: proof.standing == Standing::Quiesced,
+        sessions_closed: proof.met.closed,
+        logins_parked: proof.met.parked,
         stuck: proof.stuck.map(|stuck| fleet::Stuck {
             hold: stuck.hold.to_vec(),
             destination: stuck.destination,

@@ -111,5 +111,6 @@ pub(super) fn finding_of(found: finding::Finding) -> wire::Finding {
         value: found.value.unwrap_or_default(),
         message: found.message,
         remedy: found.remedy,
+        row: 0,
     }
 }

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::io::AsyncRead;
 
 use super::frame::{Kind, Reader};
-use super::{BackupError, FORMAT, Header, TABLES, Table};
+use super::{BackupError, FORMAT, Header, OLDEST_SCHEMA, TABLES, Table};
 use crate::change::Writer;
 use crate::database::SCHEMA;
 use crate::store;
@@ -90,7 +90,7 @@ async fn header<R: AsyncRead + Unpin>(reader: &mut Reader<R>) -> Result<Header, 
     };
     let header: Header =
         serde_json::from_slice(&content).map_err(|error| BackupError::Damaged(error.to_string()))?;
-    if header.format != FORMAT || header.schema != SCHEMA {
+    if header.format != FORMAT || !(OLDEST_SCHEMA..=SCHEMA).contains(&header.schema) {
         return Err(BackupError::OtherVersion {
             found_format: header.format,
             found_schema: header.schema,

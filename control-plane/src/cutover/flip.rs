@@ -48,11 +48,11 @@ impl Change for Flip {
 
     async fn make(&self, draft: &mut Draft<'_>) -> Result<(), Error> {
         let (operation, hold) = ours(draft, self.id, self.fence, Step::Flipping).await?;
-        let missing: Vec<String> = store::hold::hold_proof_list(draft.conn, Some(hold))
+        let missing: Vec<String> = store::hold::hold_proof_list(draft.conn, hold)
             .await?
             .into_iter()
-            .filter(|(_, _, quiesced)| !quiesced)
-            .map(|(name, ..)| name)
+            .filter(|proof| proof.quiesced.is_none())
+            .map(|proof| proof.node)
             .collect();
         if !missing.is_empty() {
             return Err(Refusal::unproven(

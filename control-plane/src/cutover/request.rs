@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use mailswitch_proto::id::{HoldId, InstanceId, OperationId};
 
 use super::operation::{HookKind, Operation};
-use crate::store::hold::{HookResult, Stuck};
+use crate::store::hold::{HookResult, Met, Stuck};
 
 /// `mailswitchctl cutover`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +130,8 @@ pub struct Proof {
     pub standing: Standing,
     /// A leg that did not end.
     pub stuck: Option<Stuck>,
+    /// What the hold has met there, so far as it has said.
+    pub met: Met,
 }
 
 /// How a process stands to a hold.

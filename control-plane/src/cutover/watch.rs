@@ -31,18 +31,21 @@ pub(super) async fn view(pool: &PgPool, id: OperationId) -> Result<View, Error> 
         None => Vec::new(),
         Some(hold) => {
             let stuck = store::hold::hold_stuck_list(&mut conn, hold).await?;
-            store::hold::hold_proof_list(&mut conn, Some(hold))
+            store::hold::hold_proof_list(&mut conn, hold)
                 .await?
                 .into_iter()
-                .map(|(node, instance, quiesced)| Proof {
-                    node,
-                    instance,
-                    standing: if quiesced {
-                        Standing::Quiesced
-                    } else {
-                        Standing::Missing
+                .map(|proof| Proof {
+                    stuck: stuck
+                        .iter()
+                        .find(|stuck| stuck.instance == proof.instance)
+                        .cloned(),
+                    node: proof.node,
+                    instance: proof.instance,
+                    standing: match proof.quiesced {
+                        Some(_) => Standing::Quiesced,
+                        None => Standing::Missing,
                     },
-                    stuck: stuck.iter().find(|stuck| stuck.instance == instance).cloned(),
+                    met: proof.quiesced.unwrap_or_default(),
                 })
                 .collect()
         }

@@ -21,7 +21,7 @@ use crate::nodes::ask::Link;
 use crate::process::ControlPlane;
 use crate::routing::log::Standing;
 use crate::store;
-use crate::store::hold::{Ack, Stuck, hold_ack_add, hold_stuck_add};
+use crate::store::hold::{Ack, Met, Stuck, hold_ack_add, hold_stuck_add};
 
 /// Acknowledgements that wait for the database. A wave holds some hundreds of accounts at once.
 const WAITING: usize = 4096;
@@ -182,6 +182,10 @@ impl Listener<'_> {
             hold: HoldId::try_from(quiesced.hold.as_slice())?,
             instance: self.instance,
             applied: position_of(quiesced.applied_revision, &quiesced.applied_digest)?,
+            met: Met {
+                closed: quiesced.sessions_closed,
+                parked: quiesced.logins_parked,
+            },
         }));
         Ok(())
     }

@@ -40,6 +40,28 @@ pub struct Ack {
     pub instance: InstanceId,
     /// Where the node stood when it applied the hold.
     pub applied: Position,
+    /// What the hold has met there so far.
+    pub met: Met,
+}
+
+/// What a hold met on a node: for the operator, nothing rests on it. It only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Met {
+    /// Sessions that ended for it.
+    pub closed: u64,
+    /// Logins that waited for its end.
+    pub parked: u64,
+}
+
+/// How a registered process stands to a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// Its node.
+    pub node: String,
+    /// The process.
+    pub instance: InstanceId,
+    /// Its acknowledgement, with what the hold has met there; none: it has not said that it is quiet.
+    pub quiesced: Option<Met>,
 }
 
 /// A leg that did not end (promise Q2).
@@ -167,16 +189,23 @@ pub async fn hold_under_domain_get(
 }
 
 /// Records acknowledgements: of holds in force, of registered processes, applied at or after the hold and on our
-/// chain. What names anything else is ignored (promise Q4). Returns the operations that got one.
+/// chain. What names anything else is ignored (promise Q4). Returns the operations that got one. What a recorded one
+/// says of what its hold has met is kept up to date, also when the hold is over.
 ///
 /// # Errors
 /// The database's.
 pub async fn hold_ack_add(conn: &mut PgConnection, acks: &[Ack]) -> Result<Vec<OperationId>, Error> {
     let rows: Vec<(Uuid,)> = sqlx::query_as(
         "WITH said AS (SELECT DISTINCT ON (hold, instance) * FROM
-                UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::bytea[]) AS s(hold, instance, revision, digest)),
-            added AS (INSERT INTO hold_acks (hold, instance, applied_revision, applied_digest)
-                SELECT s.hold, s.instance, s.revision, s.digest FROM said s
+                UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bigint[])
+                    AS s(hold, instance, revision, digest, closed, parked) ORDER BY hold, instance, parked DESC, closed DESC),
+            grew AS (UPDATE hold_acks a SET sessions_closed = GREATEST(a.sessions_closed, s.closed),
+                    logins_parked = GREATEST(a.logins_parked, s.parked)
+                FROM said s WHERE a.hold = s.hold AND a.instance = s.instance
+                    AND (s.closed > a.sessions_closed OR s.parked > a.logins_parked)),
+            added AS (INSERT INTO hold_acks (hold, instance, applied_revision, applied_digest, sessions_closed,
+                    logins_parked)
+                SELECT s.hold, s.instance, s.revision, s.digest, s.closed, s.parked FROM said s
                     JOIN holds h ON h.id = s.hold AND s.revision >= h.revision
                     JOIN nodes n ON n.instance = s.instance
                     JOIN revisions c ON c.revision = s.revision AND c.digest = s.digest
@@ -187,6 +216,8 @@ pub async fn hold_ack_add(conn: &mut PgConnection, acks: &[Ack]) -> Result<Vec<O
     .bind(acks.iter().map(|ack| ack.instance.uuid()).collect::<Vec<_>>())
     .bind(acks.iter().map(|ack| number(ack.applied.revision)).collect::<Vec<_>>())
     .bind(acks.iter().map(|ack| *ack.applied.digest.as_bytes()).collect::<Vec<_>>())
+    .bind(acks.iter().map(|ack| count(ack.met.closed)).collect::<Vec<_>>())
+    .bind(acks.iter().map(|ack| count(ack.met.parked)).collect::<Vec<_>>())
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(|(operation,)| operation.into()).collect())
@@ -241,21 +272,30 @@ pub async fn hold_stuck_list(conn: &mut PgConnection, hold: HoldId) -> Result<Ve
 ///
 /// # Errors
 /// The database's.
-pub async fn hold_proof_list(
-    conn: &mut PgConnection,
-    hold: Option<HoldId>,
-) -> Result<Vec<(String, InstanceId, bool)>, Error> {
-    let rows: Vec<(String, Uuid, bool)> = sqlx::query_as(
-        "SELECT n.name, n.instance, a.hold IS NOT NULL FROM nodes n
+pub async fn hold_proof_list(conn: &mut PgConnection, hold: HoldId) -> Result<Vec<Proof>, Error> {
+    let rows: Vec<(String, Uuid, Option<i64>, Option<i64>)> = sqlx::query_as(
+        "SELECT n.name, n.instance, a.sessions_closed, a.logins_parked FROM nodes n
          LEFT JOIN hold_acks a ON a.instance = n.instance AND a.hold = $1 ORDER BY n.name, n.registered_revision",
     )
-    .bind(hold.map(HoldId::uuid))
+    .bind(hold.uuid())
     .fetch_all(conn)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(name, instance, quiesced)| (name, instance.into(), quiesced))
+        .map(|(node, instance, closed, parked)| Proof {
+            node,
+            instance: instance.into(),
+            quiesced: closed.zip(parked).map(|(closed, parked)| Met {
+                closed: closed.unsigned_abs(),
+                parked: parked.unsigned_abs(),
+            }),
+        })
         .collect())
+}
+
+/// As PostgreSQL counts.
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// How a command under a hold stands.

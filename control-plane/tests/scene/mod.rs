@@ -164,6 +164,7 @@ impl Scene {
             hold,
             instance,
             applied: self.position().await,
+            met: store::hold::Met::default(),
         };
         let mut conn = self.database.pool().acquire().await.unwrap();
         store::hold::hold_ack_add(&mut conn, &[ack]).await.unwrap()

@@ -150,6 +150,7 @@ impl Node {
             hold: hold.to_vec(),
             applied_revision: self.me.known.revision.0,
             applied_digest: self.me.known.digest.to_vec(),
+            ..Default::default()
         }))
         .await;
     }

@@ -9,7 +9,7 @@ use mailswitch_proto::revision::Revision;
 
 use super::goodbye::Membership;
 use super::stream::{Stream, of};
-use crate::sessions::Stuck;
+use crate::sessions::{Quiesced, Stuck};
 use crate::table::Rejection;
 
 impl Stream<'_> {
@@ -36,19 +36,43 @@ impl Stream<'_> {
             self.say(Message::Applied(applied)).await;
         }
         let quiet = self.node.knowledge.sessions().quiesced();
-        let still_true: HashSet<_> = quiet.iter().map(|quiesced| quiesced.hold).collect();
-        self.said.retain(|hold| still_true.contains(hold));
-        for quiesced in quiet {
-            if quiesced.applied.revision > durable.revision || !self.said.insert(quiesced.hold) {
-                continue;
+        // The last word on those that are over: what they have met since it was said, for the operator.
+        for ended in self.node.knowledge.sessions().ended_holds() {
+            if self.said.get(&ended.hold).is_some_and(|said| *said != ended.met) {
+                self.say_quiesced(&ended).await;
             }
-            let message = wire::Quiesced {
-                hold: quiesced.hold.to_vec(),
-                applied_revision: quiesced.applied.revision.0,
-                applied_digest: quiesced.applied.digest.to_vec(),
-            };
-            self.say(Message::Quiesced(message)).await;
         }
+        let still_true: HashSet<_> = quiet.iter().map(|quiesced| quiesced.hold).collect();
+        self.said.retain(|hold, _| still_true.contains(hold));
+        for quiesced in quiet {
+            if quiesced.applied.revision <= durable.revision && !self.said.contains_key(&quiesced.hold) {
+                self.said.insert(quiesced.hold, quiesced.met);
+                self.say_quiesced(&quiesced).await;
+            }
+        }
+    }
+
+    /// More logins wait for the end of holds that were acknowledged.
+    pub(super) async fn say_what_holds_have_met(&mut self) {
+        for quiesced in self.node.knowledge.sessions().quiesced() {
+            if let Some(said) = self.said.get_mut(&quiesced.hold)
+                && *said != quiesced.met
+            {
+                *said = quiesced.met;
+                self.say_quiesced(&quiesced).await;
+            }
+        }
+    }
+
+    async fn say_quiesced(&self, quiesced: &Quiesced) {
+        let message = wire::Quiesced {
+            hold: quiesced.hold.to_vec(),
+            applied_revision: quiesced.applied.revision.0,
+            applied_digest: quiesced.applied.digest.to_vec(),
+            sessions_closed: quiesced.met.closed,
+            logins_parked: quiesced.met.parked,
+        };
+        self.say(Message::Quiesced(message)).await;
     }
 
     /// Says everything that is true, also what was said before.

@@ -1,7 +1,7 @@
 //! The life of one stream. Hello first, with what the node knows; then whatever comes is taken, and whatever became
 //! true is said. Nothing is delayed for company: a hold is applied when it arrives.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use mailswitch_proto::fleet::v1 as wire;
@@ -20,7 +20,7 @@ use super::goodbye::Membership;
 use super::take::TakeError;
 use super::{Backoff, Host, Identity, goodbye};
 use crate::report::FeedState;
-use crate::sessions::Stuck;
+use crate::sessions::{Met, Stuck};
 use crate::source::Knowledge;
 use crate::source::resources::Resources;
 use crate::state_file::{Directory, DirectoryError, Writer};
@@ -102,7 +102,7 @@ pub(super) struct Stream<'a> {
     /// A snapshot that is being received.
     pub(super) building: Option<Builder>,
     /// Said on this stream, and still true.
-    pub(super) said: HashSet<HoldId>,
+    pub(super) said: HashMap<HoldId, Met>,
     pub(super) said_applied: Option<Revision>,
     pub(super) leave_at: Option<Instant>,
 }
@@ -132,7 +132,7 @@ pub(super) async fn run(
         fleet: None,
         not_before: None,
         building: None,
-        said: HashSet::new(),
+        said: HashMap::new(),
         said_applied: None,
         leave_at: None,
     };
@@ -165,6 +165,7 @@ pub(super) async fn run(
                 // It has stood for a while: a stream that ends at once each time is no reason to hurry.
                 backoff.reset();
                 stream.say_report().await;
+                stream.say_what_holds_have_met().await;
             }
             _ = looks.tick(), if stream.is_leaving() => stream.leave_once_empty(),
             () = at(stream.leave_at) => return Ok(Ended::Moved),
@@ -217,7 +218,10 @@ impl Stream<'_> {
         {
             return Err(StreamError::AnotherFleet { theirs, ours });
         }
-        self.node.directory.welcomed()?;
+        // One that has diverged is not registered by this: whom it replaces stays so until it is (promise D3).
+        if !welcome.diverged {
+            self.node.directory.welcomed()?;
+        }
         self.fleet = Some(theirs);
         sessions.report().feed(FeedState::Connected);
         if welcome.diverged {

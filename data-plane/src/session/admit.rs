@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use crate::report::LoginOutcome;
 use crate::route::{Look, Refusal, Route};
-use crate::sessions::{End, LEG_END_TIMEOUT, LegIsOver, Order, Phase, Registered, Woken, link_current};
+use crate::sessions::{End, LEG_END_TIMEOUT, LegIsOver, Order, Phase, Registered, Wait, Woken, link_current};
 
 /// What admission needs of a protocol's path to its backends.
 pub trait Backend: Send {
@@ -267,6 +267,10 @@ impl<B: Backend> Login<'_, B> {
                 None => Event::Looked(self.view(false)),
             },
             Stage::Waiting => {
+                let wait = match self.held_since {
+                    None => Wait::Begins,
+                    Some(_) => Wait::GoesOn,
+                };
                 let since = *self.held_since.get_or_insert_with(Instant::now);
                 let until = since + registered.sessions().policy().hold_login_timeout;
                 let span = tracing::info_span!(name::span::HOLD);
@@ -278,7 +282,7 @@ impl<B: Backend> Login<'_, B> {
                     biased;
                     event = told(registered, forced) => event,
                     () = client_gone => Event::ClientGone,
-                    woken = registered.wait(until.into()).instrument(span) => match woken {
+                    woken = registered.wait(until.into(), wait).instrument(span) => match woken {
                         Woken::LookAgain => Event::HoldEnded,
                         Woken::TooLong | Woken::NoRoom => Event::WaitedTooLong,
                     },

@@ -13,12 +13,15 @@ use mailswitch_proto::revision::Position;
 
 use super::about::ActingFor;
 use super::entry::Phase;
-use super::hold::Hold;
+use super::hold::{Hold, Met};
 use super::order::Order;
 use super::trace::{Trace, link_current};
 use super::{Sessions, filed};
 use crate::route::Look;
 use crate::table::{Effect, Rejection, Table};
+
+/// Holds that are over and of which the last word was not said yet: a feed that is away does not make them pile up.
+const ENDED_HOLDS: usize = 4096;
 
 /// The holds in force, by id.
 pub(crate) type Holds = HashMap<HoldId, Arc<Hold>>;
@@ -116,6 +119,7 @@ impl Sessions {
         let hold = match self.holds.lock().entry(id) {
             // The same hold names more keys: it is not quiet until these are, too.
             Slot::Occupied(mut slot) => {
+                hold.goes_on_from(slot.get());
                 slot.insert(hold.clone());
                 hold
             }
@@ -137,7 +141,9 @@ impl Sessions {
     }
 
     fn end_hold(&self, id: HoldId, keys: &[Key], to: Option<&DestinationName>) {
-        self.holds.lock().remove(&id);
+        if let Some(ended) = self.holds.lock().remove(&id) {
+            self.remember_ended(&ended);
+        }
         let concerned = if keys.iter().any(|key| self.shards.is_domain_in_use(*key)) {
             self.shards.all()
         } else {
@@ -161,8 +167,24 @@ impl Sessions {
         }
     }
 
-    /// What asked for the holds that bar a session now: for its own trace.
-    pub(crate) fn causes_of_holds(&self, acting_for: &ActingFor) -> Vec<Trace> {
+    /// For the last word on it. Of a hold that was never quiet nothing was acknowledged, and nothing is to be added.
+    fn remember_ended(&self, hold: &Hold) {
+        if !hold.is_quiesced() || hold.met() == Met::default() {
+            return;
+        }
+        let mut ended = self.ended_holds.lock();
+        if ended.len() < ENDED_HOLDS {
+            ended.push(hold.quiesced());
+            self.quiesced.notify_one();
+        }
+    }
+
+    /// A login begins to wait: for every hold that bars it.
+    pub(super) fn parked(&self, acting_for: &ActingFor) {
+        self.on_holds_that_bar(acting_for, Hold::parked_one);
+    }
+
+    fn on_holds_that_bar<T>(&self, acting_for: &ActingFor, of: impl Fn(&Hold) -> T) -> Vec<T> {
         let on: Vec<HoldId> = {
             let table = self.table.read();
             acting_for
@@ -174,8 +196,13 @@ impl Sessions {
         let holds = self.holds.lock();
         on.iter()
             .filter_map(|id| holds.get(id))
-            .map(|hold| hold.trace.cause().clone())
+            .map(|hold| of(hold))
             .collect()
+    }
+
+    /// What asked for the holds that bar a session now: for its own trace.
+    pub(crate) fn causes_of_holds(&self, acting_for: &ActingFor) -> Vec<Trace> {
+        self.on_holds_that_bar(acting_for, |hold| hold.trace.cause().clone())
     }
 
     /// What asked for a hold.

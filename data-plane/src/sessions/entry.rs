@@ -187,7 +187,13 @@ impl Entry {
             inner.destination = None;
             std::mem::take(&mut inner.owes)
         };
-        owes.iter().for_each(|hold| hold.confirmed());
+        for hold in owes {
+            // Counted first: whoever is told that the hold is quiet is told the whole number.
+            if phase == Phase::Ended {
+                hold.closed_one();
+            }
+            hold.confirmed();
+        }
     }
 
     /// Its task went away. With a leg it stays and blocks: nobody has seen that leg's end.

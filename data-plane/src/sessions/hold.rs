@@ -4,7 +4,7 @@
 //! was has been found. Sessions that register later see the hold at their first look and never count.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use mailswitch_proto::id::HoldId;
@@ -23,7 +23,18 @@ pub(crate) struct Hold {
     pub(crate) drain_until: Instant,
     pub(crate) trace: HoldTrace,
     outstanding: AtomicUsize,
+    closed: AtomicU64,
+    parked: AtomicU64,
     changed: Arc<Notify>,
+}
+
+/// What a hold has met here so far. For the operator: nothing rests on it, and it only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Met {
+    /// Sessions that were open, or being opened, and ended for it.
+    pub closed: u64,
+    /// Logins that waited for its end.
+    pub parked: u64,
 }
 
 impl Hold {
@@ -34,8 +45,17 @@ impl Hold {
             drain_until,
             trace: HoldTrace::new(),
             outstanding: AtomicUsize::new(1),
+            closed: AtomicU64::new(0),
+            parked: AtomicU64::new(0),
             changed,
         }
+    }
+
+    /// The same hold, collected once more: what it had met goes on.
+    pub(crate) fn goes_on_from(&self, before: &Self) {
+        let met = before.met();
+        self.closed.fetch_add(met.closed, Ordering::Relaxed);
+        self.parked.fetch_add(met.parked, Ordering::Relaxed);
     }
 
     /// One more session has to confirm.
@@ -48,6 +68,23 @@ impl Hold {
         if self.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.trace.quiesced(self.id);
             self.changed.notify_one();
+        }
+    }
+
+    /// A session that it had found is over.
+    pub(crate) fn closed_one(&self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A login begins to wait for its end.
+    pub(crate) fn parked_one(&self) {
+        self.parked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn met(&self) -> Met {
+        Met {
+            closed: self.closed.load(Ordering::Relaxed),
+            parked: self.parked.load(Ordering::Relaxed),
         }
     }
 

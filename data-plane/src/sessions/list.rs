@@ -7,6 +7,7 @@ use mailswitch_proto::revision::Position;
 
 use super::about::{About, ActingFor};
 use super::entry::{Entry, Phase};
+use super::hold::{Hold, Met};
 use super::order::Order;
 use super::{SessionId, Sessions, Stuck};
 
@@ -17,6 +18,8 @@ pub struct Quiesced {
     pub hold: HoldId,
     /// Where it was applied.
     pub applied: Position,
+    /// What it has met here so far.
+    pub met: Met,
 }
 
 /// Which sessions are meant.
@@ -66,11 +69,15 @@ impl Sessions {
         holds
             .values()
             .filter(|hold| hold.is_quiesced() && table.is_hold_of_an_operation(hold.id))
-            .map(|hold| Quiesced {
-                hold: hold.id,
-                applied: hold.applied,
-            })
+            .map(|hold| hold.quiesced())
             .collect()
+    }
+
+    /// The holds that were quiet and are over since this was last asked, with all that they have met. For the operator:
+    /// their acknowledgements are true no longer, and prove nothing.
+    #[must_use]
+    pub fn ended_holds(&self) -> Vec<Quiesced> {
+        std::mem::take(&mut *self.ended_holds.lock())
     }
 
     /// Waits until a hold may have quiesced. One waiter: the feed.
@@ -137,6 +144,16 @@ impl Sessions {
                     .is_none_or(|on| entry.destination().as_ref() == Some(on))
         });
         found
+    }
+}
+
+impl Hold {
+    pub(super) fn quiesced(&self) -> Quiesced {
+        Quiesced {
+            hold: self.id,
+            applied: self.applied,
+            met: self.met(),
+        }
     }
 }
 

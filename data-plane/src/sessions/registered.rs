@@ -33,6 +33,15 @@ pub struct Registered {
     left: bool,
 }
 
+/// Whether a login waited before it looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// It did not: it counts as parked.
+    Begins,
+    /// It did, and was woken by something else than the end of its hold.
+    GoesOn,
+}
+
 /// Why a wait on a hold ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
@@ -164,11 +173,14 @@ impl Registered {
 
     /// Waits while held (A5). Without a leg: this is the session's confirmation for every hold that found it (Q4).
     /// Dropping the future gives its place back.
-    pub(crate) async fn wait(&self, until: Instant) -> Woken {
+    pub(crate) async fn wait(&self, until: Instant, wait: Wait) -> Woken {
         self.entry.waits();
         let Some(_place) = self.sessions.place_to_wait(&self.entry) else {
             return Woken::NoRoom;
         };
+        if wait == Wait::Begins {
+            self.sessions.parked(&self.entry.acting_for);
+        }
         let woken = poll_fn(|cx| self.entry.poll_look_again(cx));
         match timeout_at(until, woken).await {
             Ok(()) => Woken::LookAgain,

@@ -27,6 +27,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A control plane that answers no ping for this long is gone.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of the headers and trailers of one answer. A refusal with all that is wrong with a file is one header, far beyond
+/// the 16 KiB that HTTP libraries take by themselves; a control plane that sends more than this is not ours.
+pub const HEADERS: u32 = 256 * 1024;
 /// Where the endpoint names no port.
 const DEFAULT_PORT: u16 = 7443;
 
@@ -77,6 +80,7 @@ pub async fn connect(endpoint: &str, credentials: &Credentials) -> Result<Link, 
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
+        .http2_max_header_list_size(HEADERS)
         .connect_with_connector(tower::service_fn(move |_: Uri| connector.clone().connect()))
         .await;
     match channel {

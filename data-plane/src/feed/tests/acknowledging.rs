@@ -6,7 +6,7 @@ use mailswitch_proto::fleet::v1::node_message::Message as FromNode;
 
 use super::play::{ControlPlane, Node, about, flipped, held, who};
 use crate::route::Look;
-use crate::sessions::{ActingFor, Phase};
+use crate::sessions::{ActingFor, Phase, Wait, Woken};
 
 #[tokio::test]
 async fn a_hold_is_acknowledged_once_no_session_is_left_and_again_after_each_hello() {
@@ -66,6 +66,46 @@ async fn a_hold_is_acknowledged_once_no_session_is_left_and_again_after_each_hel
         }
     }
     assert_eq!(said, [vec![2; 16]]);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_says_what_its_hold_met_again_while_that_grows_and_when_it_is_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = ControlPlane::start().await;
+    let node = Node::start(directory.path(), &[plane.address]);
+    let (mut stream, at) = plane.accept_and_fill().await;
+    let sessions = node.knowledge.sessions().clone();
+    let session = sessions.register(ActingFor::one(who("ann@example.org"), []), about("s1"));
+    assert!(matches!(session.look(), Look::Route(_)));
+    session.enters(Phase::Bridged, Some(&"old".into()));
+    let at = stream.delta(at, vec![held(&["ann@example.org"], [1; 16])]).await;
+    stream.applied(at).await;
+    let over = session.until_leg_is_over(async {}).await;
+    session.unregister(over);
+    let met = |quiesced: wire::Quiesced| (quiesced.hold, quiesced.sessions_closed, quiesced.logins_parked);
+    assert_eq!(met(stream.quiesced().await), (vec![1; 16], 1, 0));
+
+    let park = |name: &str| {
+        let login = sessions.register(ActingFor::one(who("ann@example.org"), []), about(name));
+        tokio::spawn(async move {
+            assert!(matches!(login.look(), Look::Held));
+            let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+            login.wait(until, Wait::Begins).await
+        })
+    };
+    let first = park("s2");
+    assert_eq!(met(stream.quiesced().await), (vec![1; 16], 1, 1));
+    let second = park("s3");
+    while sessions.waiting() < 2 {
+        tokio::task::yield_now().await;
+    }
+    stream
+        .delta(at, vec![flipped(&["ann@example.org"], [1; 16])])
+        .await;
+    // Said with the next report, or as the last word.
+    assert_eq!(met(stream.quiesced().await), (vec![1; 16], 1, 2));
+    assert_eq!(first.await.unwrap(), Woken::LookAgain);
+    assert_eq!(second.await.unwrap(), Woken::LookAgain);
 }
 
 #[tokio::test]
