@@ -10,7 +10,7 @@ pub mod establish;
 pub mod loops;
 pub mod names;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,35 +27,96 @@ use self::breaker::{Breaker, Change, Failure, Gate, Policy, Status};
 use self::dial::Dialler;
 use self::loops::OwnListeners;
 use crate::report::{BreakerNews, Report};
-use crate::tls::{ClientTls, ClientTlsError, PlatformTrust};
+use crate::tls::{ClientTls, ClientTlsError, Complaint, PlatformTrust, Validity, Watched};
 
 /// A destination, ready to be dialled.
 #[derive(Debug)]
 pub struct Backend {
     /// Its table.
     pub destination: Destination,
-    /// Why there is none is logged when the configuration is taken, and again by each login that needs it.
-    tls: Result<Option<ClientTls>, Arc<ClientTlsError>>,
+    /// Of the legs that use it. Why there is none is logged when the configuration is taken, and again by each login
+    /// that needs it.
+    tls: Result<BTreeMap<Protocol, ClientTls>, Arc<ClientTlsError>>,
+    identity: Option<Identity>,
+}
+
+/// Its client certificate.
+#[derive(Debug)]
+struct Identity {
+    validity: Option<Validity>,
+    files: Arc<Mutex<Watched>>,
 }
 
 impl Backend {
     fn new(destination: &Destination, trust: &mut PlatformTrust) -> Self {
-        let encrypted = destination
-            .endpoints
-            .values()
-            .any(|leg| leg.tls != TlsMode::Plain);
-        let tls = match encrypted {
-            true => ClientTls::new(destination, trust).map(Some).map_err(Arc::new),
-            false => Ok(None),
-        };
+        let identity = destination.client_certificate.as_ref().map(|identity| {
+            let files = Watched::new([identity.cert.clone(), identity.key.clone()]);
+            Identity {
+                validity: Validity::of_file(&identity.cert),
+                files: Arc::new(Mutex::new(files)),
+            }
+        });
+        let tls = legs(destination, trust);
         if let Err(error) = &tls {
-            tracing::error!(destination = %destination.name, %error, "no TLS connection to this destination can be made");
+            tracing::error!(destination = %destination.name, error = crate::error_chain(error), "no TLS connection to this destination can be made");
         }
         Self {
             destination: destination.clone(),
-            tls,
+            tls: tls.map_err(Arc::new),
+            identity,
         }
     }
+
+    /// The same with the client certificate that is on the disk now. None: it is the one in use, or cannot be used.
+    fn renewed(&self, trust: &mut PlatformTrust) -> Option<Self> {
+        let shared = &self.identity.as_ref()?.files;
+        let mut files = shared.lock();
+        let stamp = files.look()?;
+        let name = &self.destination.name;
+        match legs(&self.destination, trust) {
+            Ok(tls) => {
+                tracing::info!(destination = %name, "the client certificate was replaced on disk: new connections show it");
+                files.took(stamp);
+                Some(Self {
+                    destination: self.destination.clone(),
+                    tls: Ok(tls),
+                    identity: Some(Identity {
+                        validity: Validity::of_file(&self.destination.client_certificate.as_ref()?.cert),
+                        files: Arc::clone(shared),
+                    }),
+                })
+            }
+            Err(error) => {
+                let error = crate::error_chain(&error);
+                if files.refused(&error) == Complaint::New {
+                    tracing::warn!(destination = %name, error, "the client certificate on disk cannot be used: what was in use stays");
+                }
+                None
+            }
+        }
+    }
+
+    /// The TLS of a leg; none: the leg is plain.
+    fn tls(&self, protocol: Protocol) -> Result<Option<&ClientTls>, &Arc<ClientTlsError>> {
+        self.tls.as_ref().map(|legs| legs.get(&protocol))
+    }
+}
+
+fn legs(
+    destination: &Destination,
+    trust: &mut PlatformTrust,
+) -> Result<BTreeMap<Protocol, ClientTls>, ClientTlsError> {
+    let mut encrypted = destination
+        .endpoints
+        .iter()
+        .filter(|(_, endpoint)| endpoint.tls != TlsMode::Plain)
+        .map(|(protocol, _)| *protocol)
+        .peekable();
+    if encrypted.peek().is_none() {
+        return Ok(BTreeMap::new());
+    }
+    let tls = ClientTls::new(destination, trust)?;
+    Ok(encrypted.map(|protocol| (protocol, tls.for_leg())).collect())
 }
 
 /// Every destination of a node.
@@ -137,6 +198,37 @@ impl Backends {
                 _ => false,
             });
         self.by_name.store(Arc::new(after));
+    }
+
+    /// Looks at the files of client certificates, and shows those that were replaced to backends from now on. Their
+    /// TLS sessions are forgotten with the certificate that they began with. Reads files: not for a task.
+    pub fn look_again(&self) {
+        // Whoever updates the destinations holds this too.
+        let mut trust = self.trust.lock();
+        let before = self.by_name.load();
+        let renewed: Vec<Backend> = before
+            .values()
+            .filter_map(|backend| backend.renewed(&mut trust))
+            .collect();
+        if renewed.is_empty() {
+            return;
+        }
+        let mut after = HashMap::clone(&before);
+        for backend in renewed {
+            after.insert(backend.destination.name.clone(), Arc::new(backend));
+        }
+        self.by_name.store(Arc::new(after));
+    }
+
+    /// The client certificates that are in use, and their times.
+    #[must_use]
+    pub fn validities(&self) -> Vec<(DestinationName, Validity)> {
+        let known = self.by_name.load();
+        let certificates = known.values().filter_map(|backend| {
+            let validity = backend.identity.as_ref()?.validity?;
+            Some((backend.destination.name.clone(), validity))
+        });
+        certificates.collect()
     }
 
     /// The destination of a name.

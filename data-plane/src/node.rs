@@ -1,5 +1,6 @@
 //! A node that runs: everything is built and bound before anything is served, and a stop lets bridged sessions end.
 
+mod renew;
 mod start;
 mod stop;
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mailswitch_config::protocol::Keyword as _;
-use mailswitch_config::{DestinationName, Protocol};
+use mailswitch_config::{CertificateName, DestinationName, Protocol};
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::revision::Revision;
 use mailswitch_telemetry::{NodeInstruments, name};
@@ -153,6 +153,20 @@ impl Report {
         }
     }
 
+    /// A certificate, and the last second at which it is valid.
+    pub fn certificate(&self, certificate: OfCertificate<'_>, not_after: i64) {
+        let attribute = match certificate {
+            OfCertificate::Presented(name) => KeyValue::new(name::CERTIFICATE, name.to_string()),
+            OfCertificate::ShownTo(destination) => {
+                KeyValue::new(name::DESTINATION, destination.as_str().to_owned())
+            }
+        };
+        // Before 1970 is as expired as can be.
+        self.instruments
+            .certificate_not_after
+            .record(u64::try_from(not_after).unwrap_or_default(), &[attribute]);
+    }
+
     /// The revision that is applied.
     pub fn revision(&self, revision: Revision) {
         self.instruments.revision.record(revision.0, &[]);
@@ -242,6 +256,15 @@ impl Report {
             ..wire::Report::default()
         }
     }
+}
+
+/// Whose certificate it is.
+#[derive(Debug, Clone, Copy)]
+pub enum OfCertificate<'a> {
+    /// `[tls.certificate.NAME]`.
+    Presented(&'a CertificateName),
+    /// The client certificate of a destination.
+    ShownTo(&'a DestinationName),
 }
 
 /// What became of a connection at a listener.

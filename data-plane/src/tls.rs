@@ -5,7 +5,11 @@
 //! `docs/decisions/0004-one-tls-stream-module.md` says why this is one module.
 
 mod certificates;
+mod choice;
 mod client;
+mod files;
+mod presented;
+mod resume;
 mod server;
 mod stream;
 mod verify;
@@ -13,8 +17,10 @@ mod verify;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use certificates::CertificateError;
+pub use certificates::{CertificateError, Validity};
 pub use client::{ClientTls, ClientTlsError, HttpVersions, PlatformTrust};
+pub(crate) use files::{Complaint, Watched};
+pub use presented::Replaced;
 pub use server::{InvalidServerTls, ServerTls};
 pub use stream::{Encryption, Handshake, HttpVersion, Session, Stream};
 

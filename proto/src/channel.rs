@@ -24,6 +24,7 @@ pub use credentials::{Credentials, CredentialsError, Files, Reload};
 pub use failure::Failure;
 pub use role::{InvalidName, Name, NoIdentity, Peer, PeerIdentity, Role, peer_of};
 pub use server::{Connection, Incoming, listen, server_builder};
+pub use verify::{Judge, JudgedServer, ShownChain, Signatures};
 
 /// The application protocol of every connection here.
 const ALPN: &[u8] = b"h2";

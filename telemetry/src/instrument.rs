@@ -31,6 +31,8 @@ pub struct NodeInstruments {
     pub connections: Counter<u64>,
     /// By listener.
     pub connections_refused: Counter<u64>,
+    /// Seconds since 1970, by certificate, or by the destination that a client certificate is for.
+    pub certificate_not_after: Gauge<u64>,
     /// Bytes, by protocol, destination and direction. Added when a bridge ends, and now and then before.
     pub bridge_io: Counter<u64>,
     /// Applied.
@@ -80,6 +82,11 @@ impl NodeInstruments {
                 "{connection}",
                 "Connections that were closed at once because the listener was full",
             ),
+            certificate_not_after: meter
+                .u64_gauge(metric::CERTIFICATE_NOT_AFTER)
+                .with_unit("s")
+                .with_description("The last second of a certificate, since 1970")
+                .build(),
             bridge_io: counter(meter, metric::BRIDGE_IO, "By", "Bytes that were bridged"),
             revision: gauge(meter, metric::REVISION, "The revision that is applied"),
             connected: gauge(meter, metric::CONNECTED, "1 while connected to a control plane"),

@@ -73,6 +73,8 @@ pub mod metric {
         CONNECTIONS = "mail.connections";
         /// Connections that a listener closed at once because it was full.
         CONNECTIONS_REFUSED = "mail.connections.refused";
+        /// The last second of a certificate, as seconds since 1970.
+        CERTIFICATE_NOT_AFTER = "mail.tls.certificate.not_after";
         /// Bytes that were bridged.
         BRIDGE_IO = "mail.bridge.io";
         /// The revision that a node has applied, or that a control plane has committed.
@@ -97,6 +99,8 @@ names! {
     DESTINATION = "mail.destination";
     /// A listener's name.
     LISTENER = "mail.listener";
+    /// The name of a certificate in the configuration.
+    CERTIFICATE = "mail.certificate";
     /// `accepted`, `refused`, `temporary_failure`, `client_gone`; of cutovers `done`, `released`, `unproven`.
     OUTCOME = "mail.outcome";
     /// `to_backend`, `to_client`.

@@ -265,7 +265,7 @@ impl Backends {
             destination: destination.name.clone(),
             protocol,
         })?;
-        let tls = backend.tls.as_ref().map_err(|source| EstablishError::NoTls {
+        let tls = backend.tls(protocol).map_err(|source| EstablishError::NoTls {
             destination: destination.name.clone(),
             source: Arc::clone(source),
         })?;
@@ -311,7 +311,7 @@ impl Backends {
                 hostname: caller.hostname.clone(),
             },
         );
-        let upgrade = tls.as_ref().map_or(Upgrade::Never, Upgrade::Client);
+        let upgrade = tls.map_or(Upgrade::Never, Upgrade::Client);
         let ready = leg
             .drive(&mut *dialogue, upgrade)
             .await

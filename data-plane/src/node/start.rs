@@ -100,6 +100,12 @@ impl Running {
 /// What is wrong; nothing is served then.
 pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> Result<Running, StartError> {
     let tls = ServerTls::new(&config.tls)?;
+    if tls.may_show_self_signed() && config.listeners.iter().any(|one| one.tls != TlsMode::Plain) {
+        tracing::warn!(
+            "clients that ask for a name no certificate has are shown a self-signed one for localhost; \
+             give one certificate `default = true`"
+        );
+    }
     let (report, breaker_changes) = Report::new();
     let report = Arc::new(report);
     let (knowledge, feed) = knowledge(&config, &report, breaker_changes)?;
@@ -268,6 +274,7 @@ fn serve(
     }
     tasks.spawn(sweep(Arc::clone(&node)));
     tasks.spawn(figures(Arc::clone(&node)));
+    tasks.spawn(super::renew::look_again(Arc::clone(&node)));
     Running {
         node,
         accepting,

@@ -1,15 +1,10 @@
-//! The certificates that listeners present, chosen by the name a client asks for (RFC 6066 §3).
-//!
-//! Exact name, then the name's parent domain, then the default, then the only certificate there is, then a
-//! self-signed one for `localhost`, which is better than a handshake that fails without a word.
+//! Certificates and keys from PEM files, as they are presented to clients and backends. Keys are never shown.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mailswitch_config::table::tls::Certificate;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -58,84 +53,80 @@ pub enum CertificateError {
     SelfSigned(#[source] rcgen::Error),
 }
 
-/// Every certificate of a configuration, by name.
+/// A certificate with its key, ready to be presented.
 #[derive(Debug)]
-pub(super) struct Certificates {
-    by_name: HashMap<String, Arc<CertifiedKey>>,
-    fallback: Arc<CertifiedKey>,
-    fallback_kind: Fallback,
+pub(super) struct Loaded {
+    pub(super) certified: Arc<CertifiedKey>,
+    /// Those that it is presented for.
+    pub(super) names: Vec<String>,
+    pub(super) validity: Validity,
+    catch_all: bool,
 }
 
-/// What is presented to a client that asks for no name that we have.
+/// From when until when a certificate is valid, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fallback {
-    Configured,
-    SelfSigned,
+pub struct Validity {
+    /// The first second.
+    pub not_before: i64,
+    /// The last second.
+    pub not_after: i64,
 }
 
-impl Certificates {
-    /// Loads them all.
+impl Loaded {
+    /// Reads the files of a table.
     ///
     /// # Errors
-    /// The first that cannot be served.
-    pub(super) fn load(tables: &[Certificate], provider: &CryptoProvider) -> Result<Self, CertificateError> {
-        let mut by_name = HashMap::new();
-        let mut default = None;
-        let mut loaded = Vec::new();
-        for table in tables {
-            let certified = Arc::new(load(&table.cert, &table.key, provider)?);
-            let names = names(table, &certified)?;
-            if table.default || names.iter().any(|name| name == "*") {
-                default.get_or_insert_with(|| Arc::clone(&certified));
-            }
-            for name in names {
-                let name = name.strip_prefix("*.").unwrap_or(&name);
-                by_name.insert(name.to_ascii_lowercase(), Arc::clone(&certified));
-            }
-            loaded.push(certified);
-        }
-        let only = if loaded.len() == 1 { loaded.pop() } else { None };
-        let (fallback, fallback_kind) = match default.or(only) {
-            Some(certified) => (certified, Fallback::Configured),
-            None => (Arc::new(self_signed(provider)?), Fallback::SelfSigned),
+    /// When they cannot be served.
+    pub(super) fn read(table: &Certificate, provider: &CryptoProvider) -> Result<Self, CertificateError> {
+        let certified = read_pair(&table.cert, &table.key, provider)?;
+        let malformed = || CertificateError::Leaf {
+            path: table.cert.clone(),
         };
+        let leaf = certified.cert.first().ok_or_else(malformed)?;
+        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| malformed())?;
+        let names = match table.subjects.is_empty() {
+            true => names(&leaf).ok_or_else(malformed)?,
+            false => table.subjects.clone(),
+        };
+        let validity = Validity::of(&leaf);
         Ok(Self {
-            by_name,
-            fallback,
-            fallback_kind,
+            certified: Arc::new(certified),
+            catch_all: table.default || names.iter().any(|name| name == "*"),
+            names,
+            validity,
         })
     }
 
-    /// True when a client that asks for no known name meets a certificate that nobody trusts.
-    pub(super) fn may_present_self_signed(&self) -> bool {
-        self.fallback_kind == Fallback::SelfSigned
-    }
-
-    fn choose(&self, name: Option<&str>) -> Arc<CertifiedKey> {
-        let known = name.and_then(|name| {
-            let name = name.to_ascii_lowercase();
-            let parent = || {
-                name.split_once('.')
-                    .and_then(|(_, parent)| self.by_name.get(parent))
-            };
-            self.by_name.get(name.as_str()).or_else(parent).map(Arc::clone)
-        });
-        known.unwrap_or_else(|| {
-            if self.fallback_kind == Fallback::SelfSigned {
-                tracing::debug!("presenting the self-signed certificate for localhost");
-            }
-            Arc::clone(&self.fallback)
-        })
+    pub(super) fn is_default(&self) -> bool {
+        self.catch_all
     }
 }
 
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.choose(hello.server_name()))
+impl Validity {
+    fn of(leaf: &X509Certificate<'_>) -> Self {
+        Self {
+            not_before: leaf.validity().not_before.timestamp(),
+            not_after: leaf.validity().not_after.timestamp(),
+        }
+    }
+
+    /// Of the first certificate of a PEM file.
+    pub(crate) fn of_file(path: &Path) -> Option<Self> {
+        let chain = read_chain(path).ok()?;
+        let (_, leaf) = X509Certificate::from_der(chain.first()?).ok()?;
+        Some(Self::of(&leaf))
     }
 }
 
-fn load(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
+/// A chain and its key.
+///
+/// # Errors
+/// When one cannot be read, or they do not belong together.
+pub(super) fn read_pair(
+    cert: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, CertificateError> {
     let chain = read_chain(cert)?;
     let private = read_key(key)?;
     CertifiedKey::from_der(chain, private, provider).map_err(|source| CertificateError::Mismatch {
@@ -146,7 +137,7 @@ fn load(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedK
 }
 
 /// The certificates of a PEM file, leaf first.
-pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let error = |source| CertificateError::Chain {
         path: path.to_owned(),
         source,
@@ -162,26 +153,18 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Ce
 }
 
 /// The private key of a PEM file: PKCS#8, PKCS#1 or SEC1.
-pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| CertificateError::Key {
         path: path.to_owned(),
         source,
     })
 }
 
-/// The names a certificate is served for: those of its table, else the DNS names of the leaf, else its common
-/// names.
-fn names(table: &Certificate, certified: &CertifiedKey) -> Result<Vec<String>, CertificateError> {
-    if !table.subjects.is_empty() {
-        return Ok(table.subjects.to_vec());
-    }
-    let malformed = || CertificateError::Leaf {
-        path: table.cert.clone(),
-    };
-    let leaf = certified.cert.first().ok_or_else(malformed)?;
-    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| malformed())?;
-    let alternative = leaf.subject_alternative_name().map_err(|_| malformed())?;
-    let dns: Vec<String> = alternative
+/// The names that a certificate is for: the DNS names of the leaf, else its common names. None: it is malformed.
+fn names(leaf: &X509Certificate<'_>) -> Option<Vec<String>> {
+    let dns: Vec<String> = leaf
+        .subject_alternative_name()
+        .ok()?
         .iter()
         .flat_map(|extension| &extension.value.general_names)
         .filter_map(|name| match name {
@@ -190,16 +173,18 @@ fn names(table: &Certificate, certified: &CertifiedKey) -> Result<Vec<String>, C
         })
         .collect();
     if !dns.is_empty() {
-        return Ok(dns);
+        return Some(dns);
     }
-    Ok(leaf
-        .subject()
-        .iter_common_name()
-        .filter_map(|name| name.as_str().ok().map(ToOwned::to_owned))
-        .collect())
+    let common = leaf.subject().iter_common_name();
+    Some(
+        common
+            .filter_map(|name| name.as_str().ok().map(ToOwned::to_owned))
+            .collect(),
+    )
 }
 
-fn self_signed(provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
+/// What is shown where there is nothing better.
+pub(super) fn self_signed(provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])
         .map_err(CertificateError::SelfSigned)?;
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();

@@ -1,4 +1,4 @@
-//! TLS toward backends: one configuration per destination, made once, so that its sessions are resumed.
+//! TLS toward backends: one configuration per leg of a destination, made once, so that its sessions are resumed.
 //!
 //! TLS 1.2 and up; the platform's trust store and the expected name, unless the destination pins a leaf.
 
@@ -8,14 +8,17 @@ use mailswitch_config::DestinationName;
 use mailswitch_config::table::destination::{Destination, Verification};
 use mailswitch_dialogue::{TlsBoundary, TlsEstablished};
 use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::sign::SingleCertAndKey;
 use rustls_pki_types::ServerName;
 use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsConnector;
 
-use super::certificates::{CertificateError, read_chain, read_key};
-use super::verify::{Anything, PinnedLeaf};
+use super::certificates::{CertificateError, read_pair};
+use super::resume::LegSessions;
+use super::verify::{anything, pinned};
 use super::{ALPN_HTTP1, ALPN_HTTP2, Stream, UpgradeError};
 
 /// Why no TLS connection to a destination can be made.
@@ -63,8 +66,8 @@ impl PlatformTrust {
     }
 }
 
-/// TLS to one destination.
-#[derive(Debug, Clone)]
+/// TLS to one destination. A leg each has its own: `for_leg`.
+#[derive(Debug)]
 pub struct ClientTls {
     mail: Arc<ClientConfig>,
     http1: Arc<ClientConfig>,
@@ -87,38 +90,47 @@ impl ClientTls {
     pub fn new(destination: &Destination, trust: &mut PlatformTrust) -> Result<Self, ClientTlsError> {
         let name = destination.tls_server_name.clone();
         let name = name.ok_or_else(|| ClientTlsError::NoName(destination.name.clone()))?;
-        let algorithms = trust.provider.signature_verification_algorithms;
         let verifier: Arc<dyn ServerCertVerifier> = match &destination.verification {
             Verification::Platform => trust.verifier()?,
-            Verification::Pinned(pin) => Arc::new(PinnedLeaf {
-                sha256: *pin.as_bytes(),
-                algorithms,
-            }),
-            Verification::None => Arc::new(Anything { algorithms }),
+            Verification::Pinned(pin) => pinned(*pin, &trust.provider),
+            Verification::None => anything(&trust.provider),
         };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&trust.provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(ClientTlsError::Refused)?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let config = match &destination.client_certificate {
-            None => builder.with_no_client_auth(),
-            Some(identity) => builder
-                .with_client_auth_cert(read_chain(&identity.cert)?, read_key(&identity.key)?)
-                .map_err(ClientTlsError::Refused)?,
-        };
-        // They share what is remembered of the backend's sessions; it chooses anew at each resumption.
+        let config =
+            match &destination.client_certificate {
+                None => builder.with_no_client_auth(),
+                Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
+                    read_pair(&identity.cert, &identity.key, &trust.provider)?,
+                ))),
+            };
+        Ok(Self::remembering(&config, name))
+    }
+
+    /// The same settings, with sessions of its own: the servers behind a destination's ports do not know each other's.
+    #[must_use]
+    pub fn for_leg(&self) -> Self {
+        Self::remembering(&self.mail, self.name.clone())
+    }
+
+    /// What is offered shares what is remembered of the backend's sessions; it chooses anew at each resumption.
+    fn remembering(config: &ClientConfig, name: ServerName<'static>) -> Self {
+        let sessions = Arc::new(LegSessions::default());
         let offering = |protocols: &[&[u8]]| {
             let mut config = config.clone();
             config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+            config.resumption = Resumption::store(sessions.clone());
             Arc::new(config)
         };
-        Ok(Self {
+        Self {
+            mail: offering(&[]),
             http1: offering(&[ALPN_HTTP1]),
             http2: offering(&[ALPN_HTTP2, ALPN_HTTP1]),
-            mail: Arc::new(config),
             name,
-        })
+        }
     }
 
     /// Handshakes as the client. The boundary proves that nothing that the backend sent in clear is kept.

@@ -1,16 +1,20 @@
-//! TLS toward clients: one configuration for all listeners, swapped whole when certificates are reloaded.
+//! TLS toward clients: one configuration for all listeners. Certificates that change on disk are replaced in it; other
+//! settings replace it whole. The keys of the tickets live as long as the process: no replacement makes all clients
+//! handshake in full.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use mailswitch_config::CertificateName;
 use mailswitch_config::table::tls::{Tls, TlsVersion};
 use mailswitch_dialogue::{TlsBoundary, TlsEstablished};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{ProtocolVersion, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-use super::certificates::{CertificateError, Certificates};
+use super::certificates::{CertificateError, Validity};
+use super::presented::{Presented, Replaced};
 use super::{ALPN_HTTP1, ALPN_HTTP2, Stream, UpgradeError};
 
 /// Why the settings make no TLS server.
@@ -30,43 +34,54 @@ pub enum InvalidServerTls {
 /// What listeners present.
 #[derive(Debug)]
 pub struct ServerTls {
-    configs: ArcSwap<Configs>,
+    current: ArcSwap<Current>,
+    ticketer: Arc<dyn ProducesTickets>,
 }
 
 /// One policy, two offers: mail has no ALPN, and a client that asks for one there is served all the same.
 #[derive(Debug)]
-struct Configs {
+struct Current {
     mail: Arc<ServerConfig>,
     http: Arc<ServerConfig>,
-}
-
-impl Configs {
-    fn new(mail: ServerConfig) -> Self {
-        let mut http = mail.clone();
-        http.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
-        Self {
-            mail: Arc::new(mail),
-            http: Arc::new(http),
-        }
-    }
+    presented: Arc<Presented>,
 }
 
 impl ServerTls {
     /// # Errors
-    /// When the settings leave nothing to offer.
+    /// When a certificate cannot be served, or the settings leave nothing to offer.
     pub fn new(tls: &Tls) -> Result<Self, InvalidServerTls> {
+        let ticketer = aws_lc_rs::Ticketer::new().map_err(InvalidServerTls::Refused)?;
         Ok(Self {
-            configs: ArcSwap::from_pointee(Configs::new(build(tls)?)),
+            current: ArcSwap::from_pointee(Current::of(tls, &ticketer)?),
+            ticketer,
         })
     }
 
-    /// Presents other certificates to connections from now on.
+    /// Presents other certificates, under other settings, to connections from now on.
     ///
     /// # Errors
     /// As `new`; then nothing changes.
     pub fn replace(&self, tls: &Tls) -> Result<(), InvalidServerTls> {
-        self.configs.store(Arc::new(Configs::new(build(tls)?)));
+        self.current.store(Arc::new(Current::of(tls, &self.ticketer)?));
         Ok(())
+    }
+
+    /// Looks at the files of the certificates, and presents those that were replaced to connections from now on. Reads
+    /// files: not for a task.
+    pub fn look_again(&self) -> Vec<Replaced> {
+        self.current.load().presented.look_again()
+    }
+
+    /// The certificates that are presented, and their times.
+    #[must_use]
+    pub fn validities(&self) -> Vec<(CertificateName, Validity)> {
+        self.current.load().presented.validities()
+    }
+
+    /// True when a client that asks for a name no certificate has is shown one that nobody trusts.
+    #[must_use]
+    pub fn may_show_self_signed(&self) -> bool {
+        self.current.load().presented.may_show_self_signed()
     }
 
     /// Handshakes as the server. The boundary proves that nothing that arrived in clear is taken for TLS.
@@ -78,7 +93,7 @@ impl ServerTls {
         stream: Stream,
         boundary: TlsBoundary,
     ) -> Result<(Stream, TlsEstablished), UpgradeError> {
-        let config = Arc::clone(&self.configs.load().mail);
+        let config = Arc::clone(&self.current.load().mail);
         accept(config, stream, boundary).await
     }
 
@@ -91,7 +106,7 @@ impl ServerTls {
         stream: Stream,
         boundary: TlsBoundary,
     ) -> Result<(Stream, TlsEstablished), UpgradeError> {
-        let config = Arc::clone(&self.configs.load().http);
+        let config = Arc::clone(&self.current.load().http);
         accept(config, stream, boundary).await
     }
 }
@@ -107,15 +122,27 @@ async fn accept(
     Ok((Stream::server(tls), boundary.established()))
 }
 
-fn build(tls: &Tls) -> Result<ServerConfig, InvalidServerTls> {
-    let mut provider = aws_lc_rs::default_provider();
-    let certificates = Certificates::load(&tls.certificates, &provider)?;
-    if certificates.may_present_self_signed() {
-        tracing::warn!(
-            "clients that ask for a name no certificate has are shown a self-signed one for localhost; \
-             give one certificate `default = true`"
-        );
+impl Current {
+    fn of(tls: &Tls, ticketer: &Arc<dyn ProducesTickets>) -> Result<Self, InvalidServerTls> {
+        let provider = aws_lc_rs::default_provider();
+        let presented = Arc::new(Presented::load(&tls.certificates, &provider)?);
+        let mut config = build(tls, provider, Arc::clone(&presented))?;
+        config.ticketer = Arc::clone(ticketer);
+        let mut http = config.clone();
+        http.alpn_protocols = vec![ALPN_HTTP2.to_vec(), ALPN_HTTP1.to_vec()];
+        Ok(Self {
+            mail: Arc::new(config),
+            http: Arc::new(http),
+            presented,
+        })
     }
+}
+
+fn build(
+    tls: &Tls,
+    mut provider: CryptoProvider,
+    presented: Arc<Presented>,
+) -> Result<ServerConfig, InvalidServerTls> {
     remove_suites(&mut provider, &tls.protocols.disable_cipher_suites);
     let versions: &[&rustls::SupportedProtocolVersion] = match tls.protocols.min_version {
         TlsVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -138,11 +165,10 @@ fn build(tls: &Tls) -> Result<ServerConfig, InvalidServerTls> {
         .with_protocol_versions(&offered)
         .map_err(InvalidServerTls::Refused)?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(certificates));
+        .with_cert_resolver(presented);
     config.ignore_client_order = tls.protocols.ignore_client_order;
     // Resumption by tickets only: a cache would be memory per client, and nodes do not share one.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = aws_lc_rs::Ticketer::new().map_err(InvalidServerTls::Refused)?;
     // One ticket is enough: a mail client resumes from its newest.
     config.send_tls13_tickets = 1;
     Ok(config)

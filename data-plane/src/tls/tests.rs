@@ -1,9 +1,16 @@
-//! TLS between our own two roles, over real sockets: which certificate a name gets, and which one is believed.
+//! TLS between our own two roles and against others', over real sockets.
+
+mod agreed;
+mod backends;
+mod choice;
+mod replaced;
+mod resumed;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mailswitch_config::table::destination::{ClientCertificate, Destination, Host, Verification};
-use mailswitch_config::table::tls::{Certificate, Tls, TlsProtocols, TlsVersion};
+use mailswitch_config::table::tls::{Certificate, Tls, TlsProtocols};
 use mailswitch_dialogue::Input;
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls_pki_types::ServerName;
@@ -21,14 +28,23 @@ impl Files {
         Self(tempfile::tempdir().expect("a directory"))
     }
 
-    /// A self-signed certificate for these names, and its fingerprint.
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A self-signed certificate for these names in `FILE.pem` and `FILE.key`, and its fingerprint.
     fn certificate(&self, file: &str, names: &[&str]) -> (Certificate, [u8; 32]) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, file);
+        self.sign(file, params)
+    }
+
+    fn sign(&self, file: &str, params: CertificateParams) -> (Certificate, [u8; 32]) {
         let key = KeyPair::generate().expect("a key");
         let made = params.self_signed(&key).expect("a certificate");
-        let path = |end: &str| self.0.path().join(format!("{file}.{end}"));
+        let path = |end: &str| self.path(&format!("{file}.{end}"));
         std::fs::write(path("pem"), made.pem()).expect("written");
         std::fs::write(path("key"), key.serialize_pem()).expect("written");
         let certificate = Certificate {
@@ -42,16 +58,19 @@ impl Files {
     }
 }
 
-fn server(certificates: &[Certificate]) -> ServerTls {
-    ServerTls::new(&Tls {
+fn settings(certificates: &[Certificate], protocols: TlsProtocols) -> Tls {
+    Tls {
         certificates: certificates.to_vec(),
-        protocols: TlsProtocols::default(),
-    })
-    .expect("a server")
+        protocols,
+    }
 }
 
-fn client(name: &str, verification: Verification) -> ClientTls {
-    let destination = Destination {
+fn server(certificates: &[Certificate]) -> ServerTls {
+    ServerTls::new(&settings(certificates, TlsProtocols::default())).expect("a server")
+}
+
+fn destination(name: &str, verification: Verification) -> Destination {
+    Destination {
         name: "new".into(),
         host: Host::Name(name.to_owned()),
         tls_server_name: Some(ServerName::try_from(name.to_owned()).expect("a name")),
@@ -62,28 +81,74 @@ fn client(name: &str, verification: Verification) -> ClientTls {
         hide_auth_errors: false,
         allow_plaintext_auth: false,
         endpoints: Default::default(),
-    };
-    ClientTls::new(&destination, &mut PlatformTrust::default()).expect("a client")
+    }
 }
 
-async fn pair() -> (Stream, Stream) {
+fn leg(destination: &Destination) -> ClientTls {
+    ClientTls::new(destination, &mut PlatformTrust::default()).expect("a client")
+}
+
+fn client(name: &str, verification: Verification) -> ClientTls {
+    leg(&destination(name, verification))
+}
+
+async fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
     let address = listener.local_addr().expect("its address");
     let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
-    (
-        Stream::plain(ours.expect("a connection")),
-        Stream::plain(theirs.expect("a connection").0),
-    )
+    (ours.expect("a connection"), theirs.expect("a connection").0)
+}
+
+fn boundary() -> mailswitch_dialogue::TlsBoundary {
+    Input::new().tls_boundary().expect("nothing was received")
 }
 
 async fn handshake(client: &ClientTls, server: &ServerTls) -> Result<(Stream, Stream), UpgradeError> {
-    let boundary = || Input::new().tls_boundary().expect("nothing was received");
-    let (ours, theirs) = pair().await;
+    let (ours, theirs) = sockets().await;
     let (ours, theirs) = tokio::join!(
-        client.upgrade(ours, boundary()),
-        server.upgrade(theirs, boundary())
+        client.upgrade(Stream::plain(ours), boundary()),
+        server.upgrade(Stream::plain(theirs), boundary())
     );
     Ok((ours?.0, theirs?.0))
+}
+
+/// What was agreed, after the first bytes of the server: TLS 1.3 sends its tickets with them.
+async fn agreed(client: &ClientTls, server: &ServerTls) -> Result<Session, UpgradeError> {
+    let (mut ours, mut theirs) = handshake(client, server).await?;
+    theirs.write_all(b"* OK").await.expect("written");
+    theirs.flush().await.expect("flushed");
+    ours.read_exact(&mut [0; 4]).await.expect("bytes");
+    Ok(ours.session().expect("it is encrypted"))
+}
+
+/// A client that is not ours: what the library can, and what the test says.
+fn foreign(
+    provider: rustls::crypto::CryptoProvider,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> rustls::ClientConfig {
+    let verifier = super::verify::anything(&provider);
+    rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .expect("versions")
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth()
+}
+
+type ForeignStream = tokio_rustls::client::TlsStream<TcpStream>;
+
+async fn foreign_handshake(
+    config: rustls::ClientConfig,
+    name: ServerName<'static>,
+    server: &ServerTls,
+) -> std::io::Result<ForeignStream> {
+    let (ours, theirs) = sockets().await;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let (ours, _theirs) = tokio::join!(
+        connector.connect(name, ours),
+        server.upgrade(Stream::plain(theirs), boundary())
+    );
+    ours
 }
 
 /// A connection between our two roles, encrypted.
@@ -96,109 +161,6 @@ pub(crate) async fn encrypted() -> (Stream, Stream) {
 async fn shows(server: &ServerTls, name: &str, fingerprint: [u8; 32]) -> bool {
     let pinned = client(name, Verification::Pinned(fingerprint.into()));
     handshake(&pinned, server).await.is_ok()
-}
-
-#[tokio::test]
-async fn the_certificate_is_chosen_by_name_then_parent_then_default() {
-    let files = Files::new();
-    let (exact, exact_print) = files.certificate("exact", &["mail.example.org"]);
-    let (parent, parent_print) = files.certificate("parent", &["*.example.org"]);
-    let (mut default, default_print) = files.certificate("default", &["other.test"]);
-    default.default = true;
-    let server = server(&[exact, parent, default]);
-    assert!(shows(&server, "MAIL.example.org", exact_print).await);
-    assert!(shows(&server, "imap.example.org", parent_print).await);
-    assert!(
-        shows(&server, "a.b.example.org", default_print).await,
-        "one label only"
-    );
-    assert!(shows(&server, "unknown.test", default_print).await);
-    assert!(!shows(&server, "mail.example.org", default_print).await);
-}
-
-#[tokio::test]
-async fn configured_subjects_replace_the_names_of_the_leaf_and_the_only_certificate_serves_every_name() {
-    let files = Files::new();
-    let (mut a, a_print) = files.certificate("a", &["a.test"]);
-    let (b, b_print) = files.certificate("b", &["b.test"]);
-    a.subjects = vec!["mail.test".to_owned()];
-    let two = server(&[a, b.clone()]);
-    assert!(shows(&two, "mail.test", a_print).await);
-    assert!(
-        !shows(&two, "a.test", a_print).await,
-        "a self-signed one is shown"
-    );
-    let one = server(&[b]);
-    assert!(shows(&one, "anything.test", b_print).await);
-}
-
-#[tokio::test]
-async fn without_any_certificate_a_self_signed_one_is_shown_and_nobody_believes_it() {
-    let server = server(&[]);
-    assert!(
-        handshake(&client("localhost", Verification::None), &server)
-            .await
-            .is_ok()
-    );
-    assert!(
-        handshake(&client("localhost", Verification::Platform), &server)
-            .await
-            .is_err()
-    );
-}
-
-#[tokio::test]
-async fn a_pin_refuses_every_other_leaf_and_a_new_certificate_is_shown_without_a_restart() {
-    let files = Files::new();
-    let (old, old_print) = files.certificate("old", &["mail.test"]);
-    let (new, new_print) = files.certificate("new", &["mail.test"]);
-    let server = server(&[old]);
-    assert!(shows(&server, "mail.test", old_print).await);
-    assert!(!shows(&server, "mail.test", new_print).await);
-    server
-        .replace(&Tls {
-            certificates: vec![new],
-            protocols: TlsProtocols::default(),
-        })
-        .expect("replaced");
-    assert!(shows(&server, "mail.test", new_print).await);
-}
-
-#[tokio::test]
-async fn versions_and_suites_are_as_configured() {
-    let files = Files::new();
-    let (certificate, print) = files.certificate("a", &["a.test"]);
-    let tls = |protocols| Tls {
-        certificates: vec![certificate.clone()],
-        protocols,
-    };
-    let only_13 = ServerTls::new(&tls(TlsProtocols {
-        min_version: TlsVersion::Tls13,
-        disable_cipher_suites: vec![
-            "tls_aes_256_gcm_sha384".to_owned(),
-            "TLS13_AES_128_GCM_SHA256".to_owned(),
-        ],
-        ..TlsProtocols::default()
-    }))
-    .expect("a server");
-    let (ours, _theirs) = handshake(&client("a.test", Verification::Pinned(print.into())), &only_13)
-        .await
-        .expect("a handshake");
-    let session = ours.session().expect("it is encrypted");
-    assert_eq!(session.version, "1.3");
-    assert_eq!(session.cipher, "TLS_CHACHA20_POLY1305_SHA256");
-    let nothing = ServerTls::new(&tls(TlsProtocols {
-        min_version: TlsVersion::Tls13,
-        disable_cipher_suites: [
-            "TLS_AES_256_GCM_SHA384",
-            "TLS_AES_128_GCM_SHA256",
-            "TLS_CHACHA20_POLY1305_SHA256",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-        ..TlsProtocols::default()
-    }));
-    assert!(matches!(nothing, Err(InvalidServerTls::NoCipherSuite)));
 }
 
 #[tokio::test]
@@ -222,104 +184,10 @@ async fn bytes_pass_and_an_end_without_close_notify_is_an_end() {
 }
 
 #[tokio::test]
-async fn the_second_connection_takes_the_first_ones_session_up() {
-    let files = Files::new();
-    let (certificate, print) = files.certificate("a", &["a.test"]);
-    let (client, server) = (
-        client("a.test", Verification::Pinned(print.into())),
-        server(&[certificate]),
-    );
-    for expected in [Handshake::Full, Handshake::Resumed] {
-        let (mut ours, mut theirs) = handshake(&client, &server).await.expect("a handshake");
-        // The ticket comes with the first bytes.
-        theirs.write_all(b"* OK").await.expect("written");
-        theirs.flush().await.expect("flushed");
-        ours.read_exact(&mut [0; 4]).await.expect("bytes");
-        assert_eq!(ours.session().expect("it is encrypted").handshake, expected);
-    }
-}
-
-#[tokio::test]
-async fn both_sides_agree_on_the_newest_http_that_both_speak_and_mail_has_no_say_in_it() {
-    let (client, server) = (client("localhost", Verification::None), server(&[]));
-    let boundary = || Input::new().tls_boundary().expect("nothing was received");
-    for (offer, agreed) in [
-        (HttpVersions::Http1, HttpVersion::Http1),
-        (HttpVersions::Http2, HttpVersion::Http2),
-    ] {
-        let (ours, theirs) = pair().await;
-        let (ours, theirs) = tokio::join!(
-            client.upgrade_http(ours, boundary(), offer),
-            server.upgrade_http(theirs, boundary())
-        );
-        assert_eq!(ours.expect("a handshake").0.http_version(), agreed);
-        assert_eq!(theirs.expect("a handshake").0.http_version(), agreed);
-    }
-    let (ours, theirs) = pair().await;
-    let (ours, theirs) = tokio::join!(
-        client.upgrade_http(ours, boundary(), HttpVersions::Http2),
-        server.upgrade(theirs, boundary())
-    );
-    assert!(ours.is_ok() && theirs.is_ok());
-}
-
-#[tokio::test]
 async fn a_connection_is_upgraded_once() {
-    let files = Files::new();
-    let (certificate, print) = files.certificate("a", &["a.test"]);
-    let client = client("a.test", Verification::Pinned(print.into()));
-    let (ours, _theirs) = handshake(&client, &server(&[certificate]))
-        .await
-        .expect("a handshake");
-    let boundary = Input::new().tls_boundary().expect("nothing was received");
-    let again = client.upgrade(ours, boundary).await;
+    let (ours, _theirs) = encrypted().await;
+    let again = client("localhost", Verification::None)
+        .upgrade(ours, boundary())
+        .await;
     assert!(matches!(again, Err(UpgradeError::AlreadyEncrypted)));
-}
-
-#[test]
-fn files_that_cannot_be_used_are_named() {
-    let files = Files::new();
-    let (a, _) = files.certificate("a", &["a.test"]);
-    let (b, _) = files.certificate("b", &["b.test"]);
-    let broken = |certificate: Certificate| {
-        let error = ServerTls::new(&Tls {
-            certificates: vec![certificate],
-            protocols: TlsProtocols::default(),
-        });
-        error.expect_err("it cannot be used").to_string()
-    };
-    let missing = Certificate {
-        cert: PathBuf::from("/nowhere/chain.pem"),
-        ..a.clone()
-    };
-    assert!(broken(missing).contains("/nowhere/chain.pem"));
-    let no_key = Certificate {
-        key: a.cert.clone(),
-        ..a.clone()
-    };
-    assert!(broken(no_key).contains("a.pem"));
-    let others_key = Certificate { key: b.key, ..a };
-    let said = broken(others_key);
-    assert!(said.contains("b.key") && said.contains("a.pem"), "{said}");
-}
-
-#[tokio::test]
-async fn a_client_certificate_that_cannot_be_read_is_an_error_at_once() {
-    let destination = Destination {
-        name: "new".into(),
-        host: Host::Name("a.test".to_owned()),
-        tls_server_name: Some(ServerName::try_from("a.test").expect("a name")),
-        verification: Verification::None,
-        client_certificate: Some(ClientCertificate {
-            cert: PathBuf::from("/nowhere/client.pem"),
-            key: PathBuf::from("/nowhere/client.key"),
-        }),
-        source_ips: Vec::new(),
-        forwarded: false,
-        hide_auth_errors: false,
-        allow_plaintext_auth: false,
-        endpoints: Default::default(),
-    };
-    let error = ClientTls::new(&destination, &mut PlatformTrust::default()).expect_err("no such file");
-    assert!(crate::error_chain(&error).contains("/nowhere/client.pem"));
 }

@@ -196,7 +196,7 @@ impl Loaded {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(CredentialsError::verifier)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(ControlPlaneOnly::new(roots.clone())?))
+            .with_custom_certificate_verifier(Arc::new(ControlPlaneOnly::verifier(roots.clone())?))
             .with_client_auth_cert(chain.clone(), key.clone_key())
             .map_err(mismatch)?;
         client.alpn_protocols = vec![ALPN.to_vec()];
@@ -276,7 +276,7 @@ impl Credentials {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(ControlPlaneOnly::new(Arc::new(roots)).unwrap()));
+            .with_custom_certificate_verifier(Arc::new(ControlPlaneOnly::verifier(Arc::new(roots)).unwrap()));
         let mut client = finish(builder);
         client.alpn_protocols = vec![ALPN.to_vec()];
         loaded.client = Arc::new(client);

@@ -1,11 +1,16 @@
 //! The chain, the dates and the server name are verified by rustls' own verifiers; on top of them stands who may be
 //! on which side. Without that, a stolen node key with a fitting host name could play the control plane.
+//!
+//! [`JudgedServer`] is also how a node judges its backends where the platform's trust store does not.
 
 use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
@@ -22,20 +27,59 @@ use super::role::{PeerIdentity, Role};
 #[error("the certificate is not a control plane's")]
 pub(super) struct NotControlPlane;
 
-/// Accepts servers that are control planes.
-#[derive(Debug)]
-pub(super) struct ControlPlaneOnly(Arc<WebPkiServerVerifier>);
+/// What a [`JudgedServer`] decides: whether this is the server that was meant.
+pub trait Judge: fmt::Debug + Send + Sync {
+    /// Judges chain, name and dates. The handshake's signature is not its business.
+    ///
+    /// # Errors
+    /// When it is another server.
+    fn judge(&self, shown: &ShownChain<'_>) -> Result<ServerCertVerified, Error>;
+}
 
-impl ControlPlaneOnly {
-    pub(super) fn new(roots: Arc<RootCertStore>) -> Result<Self, CredentialsError> {
-        WebPkiServerVerifier::builder_with_provider(roots, provider())
-            .build()
-            .map(Self)
-            .map_err(CredentialsError::verifier)
+/// What a server showed, and whom it was meant to be.
+#[derive(Debug)]
+pub struct ShownChain<'a> {
+    /// Its own certificate.
+    pub leaf: &'a CertificateDer<'a>,
+    /// Those behind it.
+    pub intermediates: &'a [CertificateDer<'a>],
+    /// The name that was asked for.
+    pub name: &'a ServerName<'a>,
+    /// Stapled; empty without one.
+    pub ocsp_response: &'a [u8],
+    /// The time of the handshake.
+    pub now: UnixTime,
+}
+
+/// A server's verifier with a judge of its own for the certificate.
+#[derive(Debug)]
+pub struct JudgedServer<J> {
+    judge: J,
+    signatures: Signatures,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// What becomes of the handshake's signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signatures {
+    /// It is checked: whoever copied a certificate without its key is refused.
+    Checked,
+    /// It is not: for a server whose certificate nobody can parse.
+    Ignored,
+}
+
+impl<J: Judge> JudgedServer<J> {
+    /// With the signatures that this provider knows.
+    pub fn new(judge: J, signatures: Signatures, provider: &CryptoProvider) -> Self {
+        Self {
+            judge,
+            signatures,
+            algorithms: provider.signature_verification_algorithms,
+        }
     }
 }
 
-impl ServerCertVerifier for ControlPlaneOnly {
+impl<J: Judge> ServerCertVerifier for JudgedServer<J> {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -44,16 +88,13 @@ impl ServerCertVerifier for ControlPlaneOnly {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified =
-            self.0
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
-        match PeerIdentity::of_certificate(end_entity) {
-            Ok(PeerIdentity {
-                role: Role::ControlPlane,
-                ..
-            }) => Ok(verified),
-            _ => Err(CertificateError::Other(OtherError(Arc::new(NotControlPlane))).into()),
-        }
+        self.judge.judge(&ShownChain {
+            leaf: end_entity,
+            intermediates,
+            name: server_name,
+            ocsp_response,
+            now,
+        })
     }
 
     fn verify_tls12_signature(
@@ -62,7 +103,10 @@ impl ServerCertVerifier for ControlPlaneOnly {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        match self.signatures {
+            Signatures::Checked => verify_tls12_signature(message, cert, dss, &self.algorithms),
+            Signatures::Ignored => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn verify_tls13_signature(
@@ -71,11 +115,47 @@ impl ServerCertVerifier for ControlPlaneOnly {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        match self.signatures {
+            Signatures::Checked => verify_tls13_signature(message, cert, dss, &self.algorithms),
+            Signatures::Ignored => Ok(HandshakeSignatureValid::assertion()),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Accepts servers that are control planes.
+#[derive(Debug)]
+pub(super) struct ControlPlaneOnly(Arc<WebPkiServerVerifier>);
+
+impl ControlPlaneOnly {
+    pub(super) fn verifier(roots: Arc<RootCertStore>) -> Result<JudgedServer<Self>, CredentialsError> {
+        let provider = provider();
+        WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
+            .build()
+            .map(|chains| JudgedServer::new(Self(chains), Signatures::Checked, &provider))
+            .map_err(CredentialsError::verifier)
+    }
+}
+
+impl Judge for ControlPlaneOnly {
+    fn judge(&self, shown: &ShownChain<'_>) -> Result<ServerCertVerified, Error> {
+        let verified = self.0.verify_server_cert(
+            shown.leaf,
+            shown.intermediates,
+            shown.name,
+            shown.ocsp_response,
+            shown.now,
+        )?;
+        match PeerIdentity::of_certificate(shown.leaf) {
+            Ok(PeerIdentity {
+                role: Role::ControlPlane,
+                ..
+            }) => Ok(verified),
+            _ => Err(CertificateError::Other(OtherError(Arc::new(NotControlPlane))).into()),
+        }
     }
 }
 
