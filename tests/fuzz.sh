@@ -1,23 +1,60 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the dialogues for a while: --seconds N each (default 20), or --hours N each.
-# Needs no nightly toolchain: without sanitizers, since the code has no `unsafe`. A finding fails the run and is kept
-# in data-plane/dialogue/fuzz/artifacts; the corpus is kept in fuzz/corpus and makes the next run start further.
+# Runs the fuzz targets of every crate that has some (a folder fuzz/ beside its src/): each for --seconds N (default 20), or all
+# together for --hours N or --minutes N, divided among them. --only PART: those whose name holds it.
+# Needs no nightly toolchain: without sanitizers, since the code has no `unsafe`. A finding fails the run, after the other
+# targets had their time, and is kept in the crate's fuzz/artifacts; fuzz/corpus is kept and makes the next run start further.
 set -euo pipefail
 
+usage() {
+    echo "usage: tests/fuzz.sh [--seconds N | --minutes N | --hours N] [--only PART]" >&2
+    exit 1
+}
+
 seconds=20
-while [ $# -gt 0 ]; do
+total=
+only=
+while [ $# -gt 1 ]; do
     case "$1" in
-        --seconds) seconds="$2"; shift 2 ;;
-        --hours) seconds=$(($2 * 3600)); shift 2 ;;
-        *) echo "usage: tests/fuzz.sh [--seconds N | --hours N]" >&2; exit 1 ;;
+        --seconds) seconds="$2" ;;
+        --minutes) total=$(($2 * 60)) ;;
+        --hours) total=$(($2 * 3600)) ;;
+        --only) only="$2" ;;
+        *) usage ;;
     esac
+    shift 2
+done
+[ $# -eq 0 ] || usage
+
+cd "$(dirname "$0")/.."
+cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+
+# One "crate target" a line.
+targets=$(git ls-files '*fuzz/Cargo.toml' | while read -r manifest; do
+    crate=$(dirname "$(dirname "$manifest")")
+    (cd "$crate" && cargo fuzz list) | while read -r target; do
+        [[ $target == *"$only"* ]] && echo "$crate $target" || true
+    done
+done)
+count=$(grep -c . <<<"$targets" || true)
+[ "$count" -gt 0 ] || { echo "no fuzz target has \"$only\" in its name" >&2; exit 1; }
+[ -z "$total" ] || seconds=$((total / count > 0 ? total / count : 1))
+
+# All are built first: the time is for running.
+cut -d' ' -f1 <<<"$targets" | sort -u | while read -r crate; do
+    (cd "$crate" && cargo fuzz build -s none)
 done
 
-cd "$(dirname "$0")/../data-plane/dialogue"
-cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
-for target in $(cargo fuzz list); do
-    echo "== $target, $seconds s"
-    mkdir -p "fuzz/corpus/$target"
-    cargo fuzz run -s none "$target" "fuzz/corpus/$target" -- \
-        -max_total_time="$seconds" -max_len=4096 -dict=fuzz/mail.dict -print_final_stats=1
-done
+failed=()
+while read -r crate target; do
+    echo "== $crate $target, $seconds s"
+    mkdir -p "$crate/fuzz/corpus/$target"
+    words=()
+    for words_file in "$crate"/fuzz/*.dict; do
+        [ ! -f "$words_file" ] || words=("-dict=fuzz/$(basename "$words_file")")
+    done
+    (cd "$crate" && cargo fuzz run -s none "$target" "fuzz/corpus/$target" -- \
+        -max_total_time="$seconds" -max_len=4096 "${words[@]}" -print_final_stats=1 </dev/null) || failed+=("$crate $target")
+done <<<"$targets"
+
+[ ${#failed[@]} -eq 0 ] || { printf 'finding: %s\n' "${failed[@]}" >&2; exit 1; }
+echo "$count targets, $seconds s each, no finding"

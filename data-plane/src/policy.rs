@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mailswitch_config::FleetConfig;
-use mailswitch_config::table::capabilities::{Authentication, SaslMechanism};
+use mailswitch_config::table::capabilities::{Authentication, Pop3Capabilities, SaslMechanism};
 use mailswitch_config::table::cutover::HeldReply as ConfiguredReply;
 use mailswitch_dialogue::{AccessConfig, CleartextAuth, HeldReply, Mechanism, Presentation, Protocol};
 
@@ -15,6 +15,7 @@ pub struct Policy {
     /// The tables as they are.
     pub fleet: Arc<FleetConfig>,
     imap: Front,
+    pop3: Front,
     submission: Front,
     jwt_claim: Arc<str>,
 }
@@ -33,9 +34,11 @@ impl Policy {
     #[must_use]
     pub fn new(fleet: Arc<FleetConfig>) -> Self {
         let imap = &fleet.capabilities.imap;
+        let pop3 = &fleet.capabilities.pop3;
         let submission = &fleet.capabilities.submission;
         Self {
             imap: Front::new(&imap.banner, &imap.advertise, &imap.authentication),
+            pop3: Front::new(&pop3.banner, &[], &pop3.authentication),
             submission: Front::new(&submission.banner, &submission.ehlo, &submission.authentication),
             jwt_claim: fleet.oauth.jwt_username_claim.as_str().into(),
             fleet,
@@ -50,15 +53,21 @@ impl Policy {
         hostname: Option<&Arc<str>>,
         local: IpAddr,
     ) -> Presentation {
+        let front = self.front(protocol);
+        let banner = Arc::clone(&front.banner);
         match protocol {
             Protocol::Imap => Presentation::Imap {
-                banner: Arc::clone(&self.imap.banner),
-                advertise: Arc::clone(&self.imap.words),
+                banner,
+                advertise: Arc::clone(&front.words),
+            },
+            Protocol::Pop3 => Presentation::Pop3 {
+                banner,
+                implementation: Pop3Capabilities::IMPLEMENTATION,
             },
             Protocol::Submission => Presentation::Submission {
                 hostname: hostname.map_or_else(|| local.to_string().into(), Arc::clone),
-                banner: Arc::clone(&self.submission.banner),
-                ehlo: Arc::clone(&self.submission.words),
+                banner,
+                ehlo: Arc::clone(&front.words),
             },
         }
     }
@@ -66,10 +75,7 @@ impl Policy {
     /// Who may log in.
     #[must_use]
     pub fn access(&self, protocol: Protocol, max_failures: u32) -> AccessConfig {
-        let front = match protocol {
-            Protocol::Imap => &self.imap,
-            Protocol::Submission => &self.submission,
-        };
+        let front = self.front(protocol);
         AccessConfig {
             sasl: Arc::clone(&front.sasl),
             cleartext: front.cleartext,
@@ -84,6 +90,14 @@ impl Policy {
         match self.fleet.cutover.held_reply {
             ConfiguredReply::Bye => HeldReply::Bye,
             ConfiguredReply::No => HeldReply::No,
+        }
+    }
+
+    const fn front(&self, protocol: Protocol) -> &Front {
+        match protocol {
+            Protocol::Imap => &self.imap,
+            Protocol::Pop3 => &self.pop3,
+            Protocol::Submission => &self.submission,
         }
     }
 }

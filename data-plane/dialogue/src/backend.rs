@@ -19,7 +19,7 @@ use crate::dialogue::Dialogue;
 use crate::failure::{HandshakeError, InsecureLeg, ReplayError};
 use crate::input::TlsEstablished;
 use crate::sasl::Credential;
-use crate::{Protocol, imap, submission};
+use crate::{Protocol, imap, pop3, submission};
 
 /// From the backend's greeting to a leg that waits for the credential.
 pub type Handshake = Box<dyn Dialogue<Done = Result<Ready, HandshakeError>> + Send>;
@@ -38,6 +38,7 @@ pub fn handshake(command: &ClientCommand, config: HandshakeConfig) -> Handshake 
     } = config;
     match &command.0 {
         Kind::Imap(tag) => Box::new(Handshaking::new(imap::Handshake::new(tag.clone(), announce), leg)),
+        Kind::Pop3(utf8) => Box::new(Handshaking::new(pop3::Handshake::new(*utf8, announce), leg)),
         Kind::Submission => Box::new(Handshaking::new(
             submission::Handshake::new(announce, helo, hostname),
             leg,
@@ -87,8 +88,21 @@ pub enum Announced {
     NotOffered,
     /// Said and accepted.
     Accepted,
-    /// Said, and refused without harm (IMAP ID).
+    /// Said, and refused without harm: IMAP ID, and a POP3 XCLIENT that was offered in clear only.
     Ignored,
+}
+
+/// What became of a POP3 client's `UTF8`: worth a line at debug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Utf8Announced {
+    /// The client did not ask for it.
+    NotAsked,
+    /// The backend does not list it: it will answer without.
+    NotOffered,
+    /// Said and accepted.
+    Accepted,
+    /// Said and refused.
+    Refused,
 }
 
 /// `allow_plaintext_auth` of the destination.
@@ -121,6 +135,7 @@ pub struct Ready {
 #[derive(Debug)]
 pub(crate) enum ReadyKind {
     Imap(imap::ReadyLeg),
+    Pop3(Utf8Announced),
     Submission,
 }
 
@@ -130,6 +145,7 @@ impl Ready {
     pub const fn protocol(&self) -> Protocol {
         match self.kind {
             ReadyKind::Imap(_) => Protocol::Imap,
+            ReadyKind::Pop3(_) => Protocol::Pop3,
             ReadyKind::Submission => Protocol::Submission,
         }
     }
@@ -144,6 +160,15 @@ impl Ready {
     #[must_use]
     pub const fn announced(&self) -> Announced {
         self.announced
+    }
+
+    /// What became of the client's wish for UTF-8.
+    #[must_use]
+    pub const fn utf8(&self) -> Utf8Announced {
+        match self.kind {
+            ReadyKind::Pop3(utf8) => utf8,
+            ReadyKind::Imap(_) | ReadyKind::Submission => Utf8Announced::NotAsked,
+        }
     }
 
     /// The credential guard.
@@ -178,6 +203,7 @@ impl Cleared {
     pub fn replay(self, credential: &Credential) -> Replay {
         match self.0 {
             ReadyKind::Imap(leg) => Box::new(imap::replay(leg, credential)),
+            ReadyKind::Pop3(_) => Box::new(pop3::replay(credential)),
             ReadyKind::Submission => Box::new(submission::replay(credential)),
         }
     }

@@ -14,7 +14,7 @@ use crate::command::ClientCommand;
 use crate::dialogue::Dialogue;
 use crate::input::TlsEstablished;
 use crate::sasl::{Credential, Mechanism, Routing};
-use crate::{Protocol, imap, submission};
+use crate::{Protocol, imap, pop3, submission};
 
 /// The dialogue toward a client.
 pub type ClientSide = Box<dyn Dialogue<Done = ClientOutcome> + Send>;
@@ -33,6 +33,16 @@ pub fn client_side(config: ClientSideConfig) -> ClientSide {
         Presentation::Imap { banner, advertise } => {
             let words = imap::Words { banner, advertise };
             Box::new(PreLogin::new(imap::ClientSide::new(words), access, &leg, peer))
+        }
+        Presentation::Pop3 {
+            banner,
+            implementation,
+        } => {
+            let words = pop3::Words {
+                banner,
+                implementation,
+            };
+            Box::new(PreLogin::new(pop3::ClientSide::new(words), access, &leg, peer))
         }
         Presentation::Submission {
             hostname,
@@ -77,6 +87,13 @@ pub enum Presentation {
         /// Capabilities before `AUTH=…`.
         advertise: Arc<[String]>,
     },
+    /// `[capabilities.pop3]`.
+    Pop3 {
+        /// Text of the greeting.
+        banner: Arc<str>,
+        /// `IMPLEMENTATION` of CAPA.
+        implementation: &'static str,
+    },
     /// `[capabilities.submission]`.
     Submission {
         /// `server.hostname`, or the address of the local socket.
@@ -94,6 +111,7 @@ impl Presentation {
     pub const fn protocol(&self) -> Protocol {
         match self {
             Self::Imap { .. } => Protocol::Imap,
+            Self::Pop3 { .. } => Protocol::Pop3,
             Self::Submission { .. } => Protocol::Submission,
         }
     }

@@ -3,7 +3,7 @@
 //! What the backend answered is not made here but relayed (`Answer`). None of these texts depends on a secret,
 //! and none but `authentication_failed` can be read as a wrong password.
 
-use crate::{Protocol, imap, submission};
+use crate::{Protocol, imap, pop3, submission};
 
 /// A login command whose answer is owed.
 #[derive(Debug, Clone)]
@@ -12,6 +12,7 @@ pub struct ClientCommand(pub(crate) Kind);
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Imap(imap::Tag),
+    Pop3(pop3::Utf8),
     Submission,
 }
 
@@ -35,11 +36,13 @@ pub enum Farewell {
     Busy,
 }
 
-/// What is said before the connection is closed. Not in the middle of a line that is being written.
+/// What is said before the connection is closed; nothing where the protocol wants silence. Not in the middle of a
+/// line that is being written.
 #[must_use]
 pub const fn farewell(protocol: Protocol, why: Farewell) -> &'static [u8] {
     match protocol {
         Protocol::Imap => imap::farewell(why),
+        Protocol::Pop3 => pop3::farewell(why),
         Protocol::Submission => submission::farewell(why),
     }
 }
@@ -50,6 +53,7 @@ impl ClientCommand {
     pub fn probe(protocol: Protocol) -> Self {
         Self(match protocol {
             Protocol::Imap => Kind::Imap(imap::Tag::probe()),
+            Protocol::Pop3 => Kind::Pop3(pop3::Utf8::NotAsked),
             Protocol::Submission => Kind::Submission,
         })
     }
@@ -59,6 +63,7 @@ impl ClientCommand {
     pub const fn protocol(&self) -> Protocol {
         match self.0 {
             Kind::Imap(_) => Protocol::Imap,
+            Kind::Pop3(_) => Protocol::Pop3,
             Kind::Submission => Protocol::Submission,
         }
     }
@@ -69,6 +74,7 @@ impl ClientCommand {
     pub fn temporary_failure(&self) -> Vec<u8> {
         match &self.0 {
             Kind::Imap(tag) => imap::temporary_failure(tag),
+            Kind::Pop3(_) => pop3::TEMPORARY_FAILURE.to_vec(),
             Kind::Submission => submission::TEMPORARY_FAILURE.to_vec(),
         }
     }
@@ -78,6 +84,7 @@ impl ClientCommand {
     pub fn held(&self, reply: HeldReply) -> Vec<u8> {
         match &self.0 {
             Kind::Imap(tag) => imap::held(tag, reply),
+            Kind::Pop3(_) => pop3::held(reply).to_vec(),
             Kind::Submission => submission::held(reply).to_vec(),
         }
     }
@@ -87,6 +94,7 @@ impl ClientCommand {
     pub fn authentication_failed(&self) -> Vec<u8> {
         match &self.0 {
             Kind::Imap(tag) => imap::authentication_failed(tag),
+            Kind::Pop3(_) => pop3::AUTHENTICATION_FAILED.to_vec(),
             Kind::Submission => submission::AUTHENTICATION_FAILED.to_vec(),
         }
     }
@@ -97,7 +105,7 @@ impl ClientCommand {
     pub const fn after_refusal(&self) -> &'static [u8] {
         match &self.0 {
             Kind::Imap(_) => imap::BYE_AFTER_REFUSAL,
-            Kind::Submission => b"",
+            Kind::Pop3(_) | Kind::Submission => b"",
         }
     }
 }

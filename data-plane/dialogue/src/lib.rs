@@ -19,16 +19,18 @@ mod input;
 mod limits;
 mod line;
 mod output;
+mod pop3;
 pub mod sasl;
 mod secret;
 mod submission;
 mod whole;
+mod xclient;
 mod xtext;
 
 pub use attributes::{ClientAttributes, Helo, Hops, InvalidSessionId, SessionId, Transport};
 pub use backend::{
     Announce, Announced, Answer, BackendLeg, Cleared, Handshake, HandshakeConfig, Leg, PlaintextAuth, Ready,
-    Relay, Replay, handshake,
+    Relay, Replay, Utf8Announced, handshake,
 };
 pub use client::{
     AccessConfig, CleartextAuth, ClientLeg, ClientOutcome, ClientSide, ClientSideConfig, Login, Method,
@@ -47,6 +49,8 @@ pub use sasl::{Credential, Mechanism, NoIdentifier, Routing};
 pub enum Protocol {
     /// RFC 9051, RFC 3501.
     Imap,
+    /// RFC 1939.
+    Pop3,
     /// RFC 6409.
     Submission,
 }

@@ -26,12 +26,12 @@ fn peak<D: Dialogue + ?Sized>(
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     let mut wire = Wire::new(start());
+    wire.deaf = true;
     wire.receive(head);
     let mut sent = 0;
     while sent < total && wire.done.is_none() {
         wire.receive(&chunk);
         sent += chunk.len();
-        wire.said = Vec::new();
     }
     MEMORY.peak_usage() - before
 }
@@ -58,6 +58,11 @@ fn memory_before_login_is_bounded() {
         (Protocol::Imap, b"a LOGIN ", b"{900+}\r\n"),
         (Protocol::Imap, b"a AUTHENTICATE PLAIN\r\n", b"A"),
         (Protocol::Imap, b"a AUTHENTICATE PLAIN ", b"A "),
+        (Protocol::Pop3, b"", b"x"),
+        (Protocol::Pop3, b"", b"CAPA\r\n"),
+        (Protocol::Pop3, b"USER ", b"x"),
+        (Protocol::Pop3, b"USER ann\r\nPASS ", b"x"),
+        (Protocol::Pop3, b"AUTH PLAIN\r\n", b"A"),
         (Protocol::Submission, b"", b"x"),
         (Protocol::Submission, b"", b"EHLO x\r\n"),
         (Protocol::Submission, b"EHLO ", b"x"),
@@ -77,6 +82,9 @@ fn memory_before_login_is_bounded() {
         (Protocol::Imap, b"* OK hi\r\n", b"* 1 EXISTS\r\n"),
         (Protocol::Imap, b"* OK hi\r\n* X {60000}\r\n", b"x"),
         (Protocol::Imap, b"* OK hi\r\n* CAPABILITY ", b"A "),
+        (Protocol::Pop3, b"", b"+"),
+        (Protocol::Pop3, b"+OK hi\r\n+OK\r\n", b"x"),
+        (Protocol::Pop3, b"+OK hi\r\n+OK\r\n", b"UIDL\r\n"),
         (Protocol::Submission, b"", b"2"),
         (Protocol::Submission, b"", b"220-x\r\n"),
         (Protocol::Submission, b"220 hi\r\n250-", b"x"),
@@ -106,6 +114,8 @@ fn memory_before_login_is_bounded() {
             b"* X {3000}\r\n",
         ),
         (Protocol::Imap, b"* OK [CAPABILITY SASL-IR] hi\r\n", b"+ \r\n"),
+        (Protocol::Pop3, b"+OK hi\r\n", b"+ \r\n"),
+        (Protocol::Pop3, b"+OK hi\r\n", b"x"),
         (
             Protocol::Submission,
             b"220 hi\r\n250 hi\r\n",

@@ -317,6 +317,7 @@ impl Backends {
             .await
             .map_err(|error| failed(error, Stage::Handshake, hint))?
             .map_err(|source| EstablishError::Handshake { hint: "", source })?;
+        tracing::debug!(announced = ?ready.announced(), utf8 = ?ready.utf8(), "the backend waits for the credential");
         Ok(Established {
             leg,
             ready,

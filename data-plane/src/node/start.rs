@@ -209,6 +209,7 @@ fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Result<Vec<(Bound, Arc<Front>)
             let listener = Arc::clone(&bound.listener);
             let protocol = match listener.protocol {
                 Protocol::Imap => Dialogue::Imap,
+                Protocol::Pop3 => Dialogue::Pop3,
                 Protocol::Submission => Dialogue::Submission,
                 protocol => {
                     return Err(StartError::Protocol {

@@ -3,16 +3,15 @@
 
 use super::Words;
 use super::syntax::{self, Command};
-use super::xclient;
 use crate::attributes::Helo;
 use crate::client::pre_login::{Grammar, Heard, Standing, StartTls};
 use crate::client::{PeerTrust, Why};
 use crate::command::{ClientCommand, Kind};
 use crate::input::Input;
 use crate::limits::LINE_LIMIT;
-use crate::line;
 use crate::output::Output;
 use crate::sasl::{Exchange, Failure, Prompt};
+use crate::{line, xclient};
 
 /// The words of one connection, and what it has said of itself.
 pub(crate) struct ClientSide {

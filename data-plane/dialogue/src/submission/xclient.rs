@@ -1,72 +1,35 @@
-//! XCLIENT (Postfix XCLIENT README; behaviour §5.2): the line we send, and the one attribute we take from a proxy of
-//! ours. `LOGIN` is never sent: it would make the backend believe a login that it has not checked.
+//! XCLIENT of SMTP (Postfix XCLIENT README; behaviour §5.2): only the attributes that the backend lists, and the two
+//! that only SMTP has.
 
 use std::net::IpAddr;
 
-use crate::attributes::{ClientAttributes, Helo, Hops};
-use crate::xtext;
+use crate::attributes::{ClientAttributes, Helo};
+use crate::xclient;
 
 /// The command, with those attributes that the backend lists; `None`: it lists none of ours.
 pub(super) fn command(client: &ClientAttributes, helo: Option<&Helo>, listed: &[u8]) -> Option<Vec<u8>> {
-    let mut line = b"XCLIENT".to_vec();
-    for (name, value) in values(client, helo) {
-        let wanted = listed
-            .split(u8::is_ascii_whitespace)
-            .any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
-        if wanted {
-            line.extend([b" ", name.as_bytes(), b"="].concat());
-            xtext::encode(&value, &mut line);
-        }
-    }
-    (line.len() > b"XCLIENT".len()).then_some(line)
-}
-
-/// In the order of behaviour §5.2.
-fn values(client: &ClientAttributes, helo: Option<&Helo>) -> Vec<(&'static str, Vec<u8>)> {
-    let mut values = vec![
-        ("ADDR", address(client.client.ip())),
-        ("PORT", client.client.port().to_string().into_bytes()),
-        ("DESTADDR", address(client.destination.ip())),
-        ("DESTPORT", client.destination.port().to_string().into_bytes()),
-        ("SESSION", client.session.as_str().as_bytes().to_vec()),
-        ("TTL", client.ttl.0.to_string().into_bytes()),
-        ("CLIENT-TRANSPORT", client.transport.as_str().as_bytes().to_vec()),
-    ];
-    if let Some(helo) = helo {
-        values.push(("HELO", helo.as_bytes().to_vec()));
-    }
+    let mut values = xclient::values(client, address);
+    values.extend(helo.map(|helo| ("HELO", helo.as_bytes().to_vec())));
     values.push(("PROTO", b"ESMTP".to_vec()));
-    values
+    values.retain(|(name, _)| {
+        listed
+            .split(u8::is_ascii_whitespace)
+            .any(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+    });
+    (!values.is_empty()).then(|| xclient::line(values))
 }
 
-fn address(ip: IpAddr) -> Vec<u8> {
+fn address(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("IPV6:{ip}"),
-    }
-    .into_bytes()
-}
-
-/// `TTL=` is there and no number.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct BadTtl;
-
-/// The hop count among the attributes that a proxy sent.
-pub(super) fn ttl(attributes: &[u8]) -> Result<Option<Hops>, BadTtl> {
-    let value = attributes
-        .split(u8::is_ascii_whitespace)
-        .filter_map(|attribute| attribute.split_at_checked(4))
-        .find(|(name, _)| name.eq_ignore_ascii_case(b"TTL="));
-    match value {
-        None => Ok(None),
-        Some((_, digits)) => Hops::parse(digits).map(Some).ok_or(BadTtl),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attributes::{SessionId, Transport};
+    use crate::attributes::{Hops, SessionId, Transport};
 
     fn client(address: &str) -> ClientAttributes {
         ClientAttributes {
@@ -115,15 +78,6 @@ mod tests {
     fn nothing_is_sent_when_none_of_ours_is_listed() {
         for listed in ["", "LOGIN", "NAME REVERSE_NAME"] {
             assert_eq!(line("192.0.2.7:1", None, listed), None);
-        }
-    }
-
-    #[test]
-    fn the_ttl_of_a_proxy_is_read() {
-        assert_eq!(ttl(b"ADDR=1.2.3.4 ttl=5"), Ok(Some(Hops(5))));
-        assert_eq!(ttl(b"ADDR=1.2.3.4"), Ok(None));
-        for bad in [&b"TTL="[..], b"TTL=x", b"TTL=-1", b"TTL=99999999999"] {
-            assert_eq!(ttl(bad), Err(BadTtl));
         }
     }
 }

@@ -83,10 +83,7 @@ proptest! {
     #[test]
     fn toward_the_backend(script in noise(), sizes in prop::collection::vec(1usize..20, 1..5)) {
         for protocol in PROTOCOLS {
-            let greeting: &[u8] = match protocol {
-                Protocol::Imap => b"* OK [CAPABILITY ID SASL-IR] hi\r\n",
-                Protocol::Submission => b"220 hi\r\n",
-            };
+            let greeting = words(protocol).backend;
             let script = [greeting, &script].concat();
             same_for_any_cut(
                 || backend(protocol, leg(BackendLeg::Plain, Announce::Attributes(attributes()))),
@@ -94,10 +91,6 @@ proptest! {
             );
             let login = login(protocol);
             let replay = || {
-                let greeting: &[u8] = match protocol {
-                    Protocol::Imap => b"* OK [CAPABILITY X] hi\r\n",
-                    Protocol::Submission => b"220 hi\r\n250 hi\r\n",
-                };
                 let ready = run(backend(protocol, leg(BackendLeg::Plain, Announce::Nothing)), &[greeting]).done.unwrap().unwrap();
                 ready.clear(PlaintextAuth::Allowed).unwrap().replay(&login.credential)
             };

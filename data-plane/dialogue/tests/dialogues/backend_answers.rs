@@ -18,10 +18,7 @@ enum SaslIr {
 
 fn login_with(protocol: Protocol, mechanism: &str, frame: &str) -> Box<Login> {
     let encoded = STANDARD.encode(frame);
-    let script = match protocol {
-        Protocol::Imap => format!("a1 AUTHENTICATE {mechanism} {encoded}\r\n"),
-        Protocol::Submission => format!("AUTH {mechanism} {encoded}\r\n"),
-    };
+    let script = authenticate(protocol, "a1", mechanism, Some(&encoded));
     match run(client(protocol), &[script.as_bytes()]).done {
         Some(ClientOutcome::Login(login)) => login,
         other => panic!("{other:?}"),
@@ -30,9 +27,8 @@ fn login_with(protocol: Protocol, mechanism: &str, frame: &str) -> Box<Login> {
 
 fn replay_of(protocol: Protocol, ir: SaslIr, login: &Login) -> Replay {
     let greeting: &[u8] = match (protocol, ir) {
-        (Protocol::Imap, SaslIr::Yes) => b"* OK [CAPABILITY IMAP4rev1 SASL-IR] hi\r\n",
         (Protocol::Imap, SaslIr::No) => b"* OK [CAPABILITY IMAP4rev1] hi\r\n",
-        (Protocol::Submission, _) => b"220 hi\r\n250 hi\r\n",
+        (protocol, _) => words(protocol).backend,
     };
     let handshake = mailswitch_dialogue::handshake(
         &login.command,
@@ -178,31 +174,22 @@ fn later_challenges_end_the_exchange_in_the_way_of_the_mechanism() {
     let oauth = "n,a=ann@x.example,\x01auth=Bearer tok\x01\x01";
     let xoauth2 = "user=ann@x.example\x01auth=Bearer tok\x01\x01";
     for (mechanism, frame, response) in [
-        ("OAUTHBEARER", oauth, "AQ==\r\n"),
-        ("XOAUTH2", xoauth2, "\r\n"),
-        ("PLAIN", "\0ann\0pw", "*\r\n"),
+        ("OAUTHBEARER", oauth, "AQ=="),
+        ("XOAUTH2", xoauth2, ""),
+        ("PLAIN", "\0ann\0pw", "*"),
     ] {
-        for (protocol, challenge, refusal) in [
-            (
-                Protocol::Imap,
-                "+ eyJzdGF0dXMiOiI0MDEifQ==\r\n",
-                "a1 NO [AUTHENTICATIONFAILED] no\r\n",
-            ),
-            (
-                Protocol::Submission,
-                "334 eyJzdGF0dXMiOiI0MDEifQ==\r\n",
-                "535 5.7.8 no\r\n",
-            ),
-        ] {
+        for protocol in PROTOCOLS {
+            let words = words(protocol);
             let login = login_with(protocol, mechanism, frame);
             let run = run(
                 replay_of(protocol, SaslIr::Yes, &login),
-                &[challenge.as_bytes(), refusal.as_bytes()],
+                &[words.challenge, words.refused],
             );
+            let response = crate::support::response(protocol, response);
             assert!(run.said.ends_with(&format!("\r\n{response}")), "{}", run.said);
             assert_eq!(
                 told(run.done.unwrap().unwrap()),
-                ("refused", refusal.to_owned()),
+                ("refused", String::from_utf8(words.refused.to_vec()).unwrap()),
                 "the challenge is not shown"
             );
         }

@@ -218,15 +218,12 @@ fn a_backend_that_never_ends_its_reply_is_given_up() {
 
 #[test]
 fn a_probe_needs_no_login() {
-    for (protocol, script) in [
-        (Protocol::Imap, &b"* OK [CAPABILITY IMAP4rev1] hi\r\n"[..]),
-        (Protocol::Submission, b"220 hi\r\n250 hi\r\n"),
-    ] {
+    for protocol in PROTOCOLS {
         let probe = handshake(
             &ClientCommand::probe(protocol),
             leg(BackendLeg::Plain, Announce::Nothing),
         );
-        let ready = run(probe, &[script]).done.unwrap().unwrap();
+        let ready = run(probe, &[words(protocol).backend]).done.unwrap().unwrap();
         assert_eq!((ready.protocol(), ready.leg()), (protocol, Leg::Clear));
     }
 }

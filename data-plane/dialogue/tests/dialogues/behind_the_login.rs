@@ -10,6 +10,8 @@ fn what_a_client_pipelines_behind_its_login_is_left_for_the_bridge() {
         (Protocol::Imap, &b"a LOGIN ann pw\r\n"[..]),
         (Protocol::Imap, b"a LOGIN ann {2+}\r\npw\r\n"),
         (Protocol::Imap, b"a AUTHENTICATE PLAIN\r\nAGEAYg==\r\n"),
+        (Protocol::Pop3, b"USER ann\r\nPASS pw\r\n"),
+        (Protocol::Pop3, b"AUTH PLAIN\r\nAGEAYg==\r\n"),
         (Protocol::Submission, b"EHLO x\r\nAUTH PLAIN AGEAYg==\r\n"),
         (Protocol::Submission, b"AUTH LOGIN\r\nYQ==\r\nYg==\r\n"),
     ] {
@@ -25,21 +27,17 @@ fn what_a_client_pipelines_behind_its_login_is_left_for_the_bridge() {
 
 #[test]
 fn what_a_backend_sends_behind_its_answer_is_left_for_the_bridge() {
-    for (protocol, greeting, answer) in [
-        (
-            Protocol::Imap,
-            &b"* OK [CAPABILITY SASL-IR] hi\r\n"[..],
-            &b"* CAPABILITY X\r\na1 OK in\r\n"[..],
-        ),
-        (Protocol::Submission, b"220 hi\r\n250 hi\r\n", b"235 ok\r\n"),
-    ] {
+    for protocol in PROTOCOLS {
+        let Words {
+            backend, accepted, ..
+        } = words(protocol);
         let login = login(protocol);
         let behind = b"* 3 EXISTS\r\n421 bye\r\n\0 half";
-        let whole = [answer, behind].concat();
+        let whole = [accepted, behind].concat();
         for cut in 0..=whole.len() {
             let handshake =
                 mailswitch_dialogue::handshake(&login.command, leg(BackendLeg::Plain, Announce::Nothing));
-            let ready = run(handshake, &[greeting]).done.unwrap().unwrap();
+            let ready = run(handshake, &[backend]).done.unwrap().unwrap();
             let replay = ready
                 .clear(PlaintextAuth::Allowed)
                 .unwrap()

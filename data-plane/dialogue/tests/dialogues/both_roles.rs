@@ -53,10 +53,9 @@ fn through_a_second_proxy(login: &Login) -> Box<Login> {
         let said = std::mem::take(&mut server.said);
         replay.receive(&said);
     };
-    replay.receive(if protocol == Protocol::Imap {
-        b"tag-7 OK in\r\n"
-    } else {
-        b"235 ok\r\n"
+    replay.receive(match protocol {
+        Protocol::Imap => b"tag-7 OK in\r\n",
+        _ => words(protocol).accepted,
     });
     assert!(matches!(replay.done, Some(Ok(Answer::Accepted { .. }))));
     seen
@@ -98,12 +97,21 @@ proptest! {
     }
 
     #[test]
+    fn pop3_passwords_of_any_bytes_that_fit_into_a_line(
+        user in "[a-z0-9@.%+]{1,40}",
+        password in prop::collection::vec(any::<u8>().prop_filter("no line end", |byte| !b"\0\r\n".contains(byte)), 1..300),
+    ) {
+        let script = [b"USER ", user.as_bytes(), b"\r\nPASS ", &password, b"\r\n"].concat();
+        let login = read(Protocol::Pop3, &script).expect("a login");
+        prop_assert_eq!(login.credential.expose(), [b"\0", user.as_bytes(), b"\0", &password].concat());
+        check(&login);
+    }
+
+    #[test]
     fn plain_frames_with_an_authorization_identity(authzid in text(), user in text(), password in text()) {
         let encoded = STANDARD.encode(format!("{authzid}\0{user}\0{password}"));
-        for (protocol, script) in [
-            (Protocol::Imap, format!("tag-7 AUTHENTICATE PLAIN {encoded}\r\n")),
-            (Protocol::Submission, format!("AUTH PLAIN {encoded}\r\n")),
-        ] {
+        for protocol in PROTOCOLS {
+            let script = authenticate(protocol, "tag-7", "PLAIN", Some(&encoded));
             check(&read(protocol, script.as_bytes()).expect("a login"));
         }
     }
@@ -115,10 +123,8 @@ proptest! {
             ("XOAUTH2", format!("user={user}\x01auth=Bearer {token}\x01\x01")),
         ] {
             let encoded = STANDARD.encode(frame);
-            for (protocol, script) in [
-                (Protocol::Imap, format!("tag-7 AUTHENTICATE {mechanism}\r\n{encoded}\r\n")),
-                (Protocol::Submission, format!("AUTH {mechanism}\r\n{encoded}\r\n")),
-            ] {
+            for protocol in PROTOCOLS {
+                let script = authenticate(protocol, "tag-7", mechanism, None) + &response(protocol, &encoded);
                 check(&read(protocol, script.as_bytes()).expect("a login"));
             }
         }
@@ -128,13 +134,8 @@ proptest! {
 #[test]
 fn a_token_longer_than_a_command_line() {
     let encoded = STANDARD.encode(format!("n,a=a@x,\x01auth=Bearer {}\x01\x01", "t".repeat(40_000)));
-    for (protocol, script) in [
-        (
-            Protocol::Imap,
-            format!("tag-7 AUTHENTICATE OAUTHBEARER {encoded}\r\n"),
-        ),
-        (Protocol::Submission, format!("AUTH OAUTHBEARER {encoded}\r\n")),
-    ] {
+    for protocol in PROTOCOLS {
+        let script = authenticate(protocol, "tag-7", "OAUTHBEARER", Some(&encoded));
         check(&read(protocol, script.as_bytes()).expect("a login"));
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::support::*;
 
-/// Bytes that get somewhere: words of both protocols, and any others.
+/// Bytes that get somewhere: words of all protocols, and any others.
 pub(crate) fn noise() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![
         &b"a1 "[..],
@@ -51,6 +51,19 @@ pub(crate) fn noise() -> impl Strategy<Value = Vec<u8>> {
         b"334 ",
         b"235 ok",
         b"535 no",
+        b"USER ann",
+        b"PASS  pw ",
+        b"AUTH",
+        b"CAPA",
+        b"STLS",
+        b"UTF8",
+        b"APOP a b",
+        b"+OK [XCLIENT] ",
+        b"+OK",
+        b"-ERR [SYS/TEMP]",
+        b"-ERR",
+        b"XCLIENT",
+        b".",
     ]);
     let piece = prop_oneof![
         9 => word.prop_map(<[u8]>::to_vec),
@@ -98,11 +111,7 @@ proptest! {
                 wire.receive(&noise);
                 waits_quietly(wire);
             }
-            let greeting: &[u8] = match protocol {
-                Protocol::Imap => b"* OK [CAPABILITY X] hi\r\n",
-                Protocol::Submission => b"220 hi\r\n250 hi\r\n",
-            };
-            let ready = run(backend(protocol, leg(BackendLeg::Plain, Announce::Nothing)), &[greeting]).done.unwrap().unwrap();
+            let ready = run(backend(protocol, leg(BackendLeg::Plain, Announce::Nothing)), &[words(protocol).backend]).done.unwrap().unwrap();
             let mut wire = Wire::new(ready.clear(PlaintextAuth::Allowed).unwrap().replay(&login(protocol).credential));
             wire.receive(&noise);
             waits_quietly(wire);
@@ -114,6 +123,7 @@ proptest! {
 fn a_client_that_only_asks_is_answered_in_bounded_portions() {
     for (protocol, command) in [
         (Protocol::Imap, &b"a CAPABILITY\r\n"[..]),
+        (Protocol::Pop3, b"CAPA\r\n"),
         (Protocol::Submission, b"EHLO x\r\n"),
     ] {
         let mut wire = Wire::new(client(protocol));

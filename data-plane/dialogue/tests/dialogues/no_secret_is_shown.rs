@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mailswitch_dialogue::{Announce, BackendLeg, Input, Output, PlaintextAuth, Protocol};
+use mailswitch_dialogue::{Announce, BackendLeg, Input, Output, PlaintextAuth};
 
 use crate::support::*;
 
@@ -29,20 +29,19 @@ fn buffers_show_their_length_only() {
 #[test]
 fn a_backend_that_repeats_the_credential_does_not_get_it_into_an_error() {
     let frame = STANDARD.encode(b"\0ann@x.example\0pa55word");
-    for (protocol, greeting) in [
-        (Protocol::Imap, &b"* OK [CAPABILITY SASL-IR] hi\r\n"[..]),
-        (Protocol::Submission, b"220 hi\r\n250 hi\r\n"),
-    ] {
+    for protocol in PROTOCOLS {
         for echo in [
             format!("{frame} pa55word\r\n"),
             format!("* PREAUTH {frame} pa55word\r\n"),
             format!("* BYE {frame} pa55word\r\n"),
             format!("a1 NO {frame} pa55word\r\n"),
             format!("535 {frame} pa55word\r\n"),
+            format!("-ERR {frame} pa55word\r\n"),
+            format!("+OK {frame} pa55word\r\n"),
         ] {
             let ready = run(
                 backend(protocol, leg(BackendLeg::Plain, Announce::Nothing)),
-                &[greeting],
+                &[words(protocol).backend],
             )
             .done
             .unwrap()
@@ -51,10 +50,11 @@ fn a_backend_that_repeats_the_credential_does_not_get_it_into_an_error() {
                 .clear(PlaintextAuth::Allowed)
                 .unwrap()
                 .replay(&login(protocol).credential);
-            let end = run(replay, &[echo.as_bytes()]).done.expect("an end");
-            let shown = match &end {
-                Ok(answer) => format!("{answer:?}"),
-                Err(error) => format!("{error:?} {error}"),
+            let shown = match &run(replay, &[echo.as_bytes()]).done {
+                Some(Ok(answer)) => format!("{answer:?}"),
+                Some(Err(error)) => format!("{error:?} {error}"),
+                // A challenge, in IMAP.
+                None => continue,
             };
             assert!(!shown.contains("pa55word") && !shown.contains(&frame), "{shown}");
         }

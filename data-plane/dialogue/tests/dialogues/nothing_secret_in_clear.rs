@@ -7,7 +7,7 @@ use mailswitch_dialogue::{
 
 use crate::support::*;
 
-const LOGINS: [(Protocol, &[u8]); 10] = [
+const LOGINS: [(Protocol, &[u8]); 15] = [
     (Protocol::Imap, b"a LOGIN ann pw\r\n"),
     (Protocol::Imap, b"a LOGIN ann {2}\r\n"),
     (Protocol::Imap, b"a LOGIN ann {2+}\r\npw\r\n"),
@@ -17,6 +17,11 @@ const LOGINS: [(Protocol, &[u8]); 10] = [
         Protocol::Imap,
         b"a AUTHENTICATE OAUTHBEARER bixhPWFAeCwBYXV0aD1CZWFyZXIgdAEB\r\n",
     ),
+    (Protocol::Pop3, b"USER ann\r\n"),
+    (Protocol::Pop3, b"PASS pw\r\n"),
+    (Protocol::Pop3, b"AUTH PLAIN AGEAYg==\r\n"),
+    (Protocol::Pop3, b"AUTH PLAIN\r\n"),
+    (Protocol::Pop3, b"AUTH LOGIN\r\n"),
     (Protocol::Submission, b"AUTH PLAIN AGEAYg==\r\n"),
     (Protocol::Submission, b"AUTH PLAIN\r\n"),
     (Protocol::Submission, b"AUTH LOGIN\r\n"),
@@ -34,22 +39,19 @@ fn a_client_in_clear_is_refused_before_it_is_asked_and_that_does_not_count() {
                 client_on(protocol, leg, CleartextAuth::Refused),
                 &[&script.repeat(5)],
             );
-            let refusal = match protocol {
-                Protocol::Imap => "a NO [PRIVACYREQUIRED] ",
-                Protocol::Submission => "538 5.7.11 ",
-            };
+            let words = words(protocol);
             assert_eq!(
-                run.said.matches(refusal).count(),
+                run.said.matches(words.not_private).count(),
                 5,
                 "{}: {}",
                 script.escape_ascii(),
                 run.said
             );
             assert!(
-                !run.said.contains("\n+ ") && !run.said.contains("334 "),
+                !run.said.contains(&format!("\n{}", words.prompt)),
                 "nothing secret is asked for"
             );
-            assert!(!run.said.contains("AUTH"), "no mechanism is advertised");
+            assert!(!run.said.contains(words.advertises), "no mechanism is advertised");
             assert!(run.done.is_none());
         }
     }
@@ -60,6 +62,8 @@ fn a_client_in_clear_is_heard_when_the_policy_says_so() {
     for (protocol, script) in [
         (Protocol::Imap, &b"a LOGIN ann pw\r\n"[..]),
         (Protocol::Imap, b"a AUTHENTICATE PLAIN AGEAYg==\r\n"),
+        (Protocol::Pop3, b"CAPA\r\nUSER ann\r\nPASS pw\r\n"),
+        (Protocol::Pop3, b"CAPA\r\nAUTH PLAIN AGEAYg==\r\n"),
         (Protocol::Submission, b"EHLO x\r\nAUTH PLAIN AGEAYg==\r\n"),
     ] {
         let run = run(
@@ -67,20 +71,18 @@ fn a_client_in_clear_is_heard_when_the_policy_says_so() {
             &[script],
         );
         assert!(matches!(run.done, Some(ClientOutcome::Login(_))));
-        assert!(run.said.contains("AUTH") && !run.said.contains("LOGINDISABLED"));
+        assert!(run.said.contains(words(protocol).advertises) && !run.said.contains("LOGINDISABLED"));
     }
 }
 
 #[test]
 fn a_backend_leg_in_clear_is_not_cleared_unless_the_policy_says_so() {
-    for (protocol, greeting) in [
-        (Protocol::Imap, &b"* OK [CAPABILITY SASL-IR] hi\r\n"[..]),
-        (Protocol::Submission, b"220 hi\r\n250 hi\r\n"),
-    ] {
+    for protocol in PROTOCOLS {
+        let words = words(protocol);
         let ready = || {
             let run = run(
                 backend(protocol, leg(BackendLeg::Plain, Announce::Nothing)),
-                &[greeting],
+                &[words.backend],
             );
             assert!(!run.said.contains("AUTH"));
             run.done.unwrap().unwrap()
@@ -96,13 +98,8 @@ fn a_backend_leg_in_clear_is_not_cleared_unless_the_policy_says_so() {
             .clear(PlaintextAuth::Allowed)
             .unwrap()
             .replay(&login(protocol).credential);
-        let answer: &[u8] = if protocol == Protocol::Imap {
-            b"a1 OK\r\n"
-        } else {
-            b"235 ok\r\n"
-        };
         assert!(matches!(
-            run(replay, &[answer]).done,
+            run(replay, &[words.accepted]).done,
             Some(Ok(Answer::Accepted { .. }))
         ));
     }

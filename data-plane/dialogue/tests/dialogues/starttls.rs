@@ -13,31 +13,31 @@ fn offered(protocol: Protocol) -> mailswitch_dialogue::ClientSide {
 
 #[test]
 fn what_a_client_pipelines_behind_starttls_is_never_interpreted() {
-    for (protocol, script, injected, after) in [
-        (
-            Protocol::Imap,
-            "a STARTTLS\r\n",
-            "b LOGIN eve pw\r\nc NOOP\r\n",
-            "d NOOP\r\n",
-        ),
-        (
-            Protocol::Submission,
-            "STARTTLS\r\n",
-            "EHLO eve\r\nAUTH PLAIN AGEAYg==\r\n",
-            "NOOP\r\n",
-        ),
-    ] {
+    for protocol in PROTOCOLS {
+        let Words {
+            start_tls,
+            noop,
+            login,
+            ..
+        } = words(protocol);
         let mut wire = Wire::new(offered(protocol));
-        wire.receive([script, injected].concat().as_bytes());
-        assert!(String::from_utf8_lossy(&wire.said).ends_with(TLS));
-        wire.receive(after.as_bytes());
+        wire.receive(start_tls);
+        let quiet = wire.finish();
+        let mut wire = Wire::new(offered(protocol));
+        wire.receive(&[start_tls, noop, login].concat());
+        let injected = String::from_utf8_lossy(&wire.said).into_owned();
+        assert_eq!(
+            injected, quiet.said,
+            "what was injected draws no reply, also inside TLS"
+        );
+        wire.receive(noop);
         let run = wire.finish();
-        let behind = run.said.split(TLS).nth(1).unwrap();
         assert!(run.done.is_none());
         assert_eq!(
-            behind.lines().count(),
+            run.said[injected.len()..].lines().count(),
             1,
-            "one reply, to the one command inside TLS: {behind}"
+            "one reply, to the one command inside TLS: {}",
+            run.said
         );
     }
 }
@@ -59,6 +59,16 @@ fn a_client_finds_the_gate_open_and_the_offer_gone_inside_tls() {
     assert!(behind.contains("c BAD STARTTLS is not available\r\n"));
     assert!(matches!(imap.done, Some(ClientOutcome::Login(_))));
 
+    let pop3 = run(
+        offered(Protocol::Pop3),
+        &[b"CAPA\r\nSTLS\r\n", b"CAPA\r\nSTLS\r\nUSER ann\r\nPASS pw\r\n"],
+    );
+    let (before, behind) = pop3.said.split_once(TLS).unwrap();
+    assert!(before.contains("\r\nSTLS\r\n") && !before.contains("USER") && !before.contains("SASL"));
+    assert!(behind.contains("USER\r\nSASL PLAIN") && !behind.contains("\r\nSTLS\r\n"));
+    assert!(behind.contains("-ERR STLS is not available\r\n"));
+    assert!(matches!(pop3.done, Some(ClientOutcome::Login(_))));
+
     let submission = run(
         offered(Protocol::Submission),
         &[b"EHLO before\r\nSTARTTLS\r\n", b"AUTH PLAIN AGEAYg==\r\n"],
@@ -78,6 +88,11 @@ fn what_a_proxy_of_ours_said_in_clear_is_forgotten_inside_tls() {
             Protocol::Imap,
             "a ID (\"x-proxy-ttl\" \"99\")\r\nb STARTTLS\r\n",
             "c LOGIN ann pw\r\n",
+        ),
+        (
+            Protocol::Pop3,
+            "XCLIENT TTL=99\r\nSTLS\r\n",
+            "AUTH PLAIN AGEAYg==\r\n",
         ),
         (
             Protocol::Submission,
@@ -111,6 +126,11 @@ fn what_a_backend_sends_behind_its_starttls_reply_ends_the_leg() {
             Protocol::Imap,
             "* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\n",
             "P1 OK go\r\n\n",
+        ),
+        (
+            Protocol::Pop3,
+            "+OK hi\r\n+OK\r\nSTLS\r\n.\r\n",
+            "+OK go\r\n+OK\r\nXCLIENT\r\n.\r\n",
         ),
         (
             Protocol::Submission,
@@ -149,6 +169,9 @@ fn a_backend_without_starttls_or_that_refuses_it_is_never_talked_to_in_clear() {
             "* OK [CAPABILITY IMAP4rev1 STARTTLS] hi\r\nP1 NO\r\n",
             false,
         ),
+        (Protocol::Pop3, "+OK hi\r\n+OK\r\nUSER\r\n.\r\n", true),
+        (Protocol::Pop3, "+OK hi\r\n-ERR what\r\n", true),
+        (Protocol::Pop3, "+OK hi\r\n+OK\r\nSTLS\r\n.\r\n-ERR no\r\n", false),
         (
             Protocol::Submission,
             "220 hi\r\n250-x\r\n250 AUTH PLAIN\r\n",
@@ -206,4 +229,25 @@ fn what_a_backend_said_in_clear_is_asked_again_inside_tls() {
         format!("EHLO mx.example\r\nSTARTTLS\r\n{TLS}EHLO mx.example\r\n")
     );
     assert_eq!(submission.done.unwrap().unwrap().leg(), Leg::Encrypted);
+
+    // UTF8 was promised in clear, and is not there inside TLS.
+    let Some(ClientOutcome::Login(login)) = run(
+        client(Protocol::Pop3),
+        &[b"UTF8\r\n", words(Protocol::Pop3).login],
+    )
+    .done
+    else {
+        panic!("no login")
+    };
+    let pop3 = run(
+        mailswitch_dialogue::handshake(&login.command, leg(BackendLeg::StartTls, Announce::Nothing)),
+        &[
+            b"+OK hi\r\n",
+            b"+OK\r\nUTF8\r\nSTLS\r\n.\r\n",
+            b"+OK Begin TLS negotiation\r\n",
+            b"+OK\r\nUSER\r\n.\r\n",
+        ],
+    );
+    assert_eq!(pop3.said, format!("CAPA\r\nSTLS\r\n{TLS}CAPA\r\n"));
+    assert_eq!(pop3.done.unwrap().unwrap().leg(), Leg::Encrypted);
 }

@@ -1,7 +1,9 @@
 //! A driver without sockets, and the configurations that the tests share.
 
 // Each test program uses its part of it.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used)]
+
+mod words;
 
 use std::sync::Arc;
 
@@ -11,7 +13,9 @@ use mailswitch_dialogue::{
     Presentation, Protocol, SessionId, Step, TlsEstablished, Transport, client_side,
 };
 
-pub const PROTOCOLS: [Protocol; 2] = [Protocol::Imap, Protocol::Submission];
+pub use words::{Words, authenticate, response, words};
+
+pub const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Submission];
 
 /// What was said, where TLS started, how it ended, and what nobody used.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub struct Wire<D: ?Sized, Done> {
     pub said: Vec<u8>,
     pub done: Option<Done>,
     behind: Vec<u8>,
+    /// Nothing is kept in `said`: the test measures memory.
+    pub deaf: bool,
     pub dialogue: Box<D>,
 }
 
@@ -43,6 +49,7 @@ impl<D: Dialogue<Done = Done> + ?Sized, Done> Wire<D, Done> {
             said: Vec::new(),
             done: None,
             behind: Vec::new(),
+            deaf: false,
             dialogue,
         };
         wire.settle();
@@ -81,7 +88,9 @@ impl<D: Dialogue<Done = Done> + ?Sized, Done> Wire<D, Done> {
             let before = self.input.len();
             let step = self.dialogue.step(&mut self.input, &mut self.output);
             let wrote = self.output.unwritten().len();
-            self.said.extend_from_slice(self.output.unwritten());
+            if !self.deaf {
+                self.said.extend_from_slice(self.output.unwritten());
+            }
             self.output.written(wrote);
             match step {
                 Step::NeedInput => {
@@ -125,6 +134,10 @@ pub fn presentation(protocol: Protocol) -> Presentation {
         Protocol::Imap => Presentation::Imap {
             banner: "Mailswitch ready.".into(),
             advertise: Arc::new(["IMAP4rev1".to_owned(), "SASL-IR".to_owned(), "ID".to_owned()]),
+        },
+        Protocol::Pop3 => Presentation::Pop3 {
+            banner: "Mailswitch ready.".into(),
+            implementation: "Mailswitch",
         },
         Protocol::Submission => Presentation::Submission {
             hostname: "mx.example".into(),
@@ -184,11 +197,7 @@ pub fn backend(protocol: Protocol, config: HandshakeConfig) -> Handshake {
 
 /// A login as `ann` with `pa55word`.
 pub fn login(protocol: Protocol) -> Box<mailswitch_dialogue::Login> {
-    let script: &[u8] = match protocol {
-        Protocol::Imap => b"a1 LOGIN ann@x.example pa55word\r\n",
-        Protocol::Submission => b"AUTH PLAIN AGFubkB4LmV4YW1wbGUAcGE1NXdvcmQ=\r\n",
-    };
-    match run(client(protocol), &[script]).done {
+    match run(client(protocol), &[words(protocol).login]).done {
         Some(mailswitch_dialogue::ClientOutcome::Login(login)) => login,
         other => panic!("no login: {other:?}"),
     }
