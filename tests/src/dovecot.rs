@@ -1,13 +1,14 @@
 //! A real Dovecot of the test's own, and what its log says: who logged in, from where, until when.
 
 use std::{
+    io::Write,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     ca::{Ca, Issued},
@@ -203,6 +204,24 @@ impl Dovecot {
             );
         }
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Puts a message into a user's INBOX.
+    pub fn deliver(&self, user: &str, message: &str) -> Result<()> {
+        let mut command = Command::new("doveadm");
+        command
+            .arg("-c")
+            .arg(self.directory.join("dovecot.conf"))
+            .args(["save", "-u", user])
+            .stdin(Stdio::piped());
+        let mut child = command.spawn()?;
+        child
+            .stdin
+            .take()
+            .context("its input")?
+            .write_all(message.as_bytes())?;
+        ensure!(child.wait()?.success(), "doveadm save failed");
+        Ok(())
     }
 
     /// The Message-IDs in a user's INBOX.

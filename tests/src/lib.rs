@@ -9,6 +9,7 @@ pub mod client;
 pub mod collector;
 pub mod cyrus;
 pub mod dovecot;
+pub mod duplex;
 pub mod fleet;
 pub mod load;
 pub mod lone;

@@ -20,7 +20,7 @@ use rustls::{
 };
 use socket2::{Domain, Socket, Type};
 
-use crate::ca::Issued;
+use crate::{ca::Issued, duplex::Duplex};
 
 /// Longer than anything that is waited for on purpose.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -113,6 +113,22 @@ impl Raw {
             }
         };
         Ok(())
+    }
+
+    /// From now on both directions at once.
+    pub fn into_duplex(self) -> Result<Duplex> {
+        let (tcp, tls) = match self.stream {
+            Stream::Plain(tcp) => (tcp, None),
+            Stream::Client(tls) => {
+                let (connection, tcp) = tls.into_parts();
+                (tcp, Some(connection.into()))
+            }
+            Stream::Server(tls) => {
+                let (connection, tcp) = tls.into_parts();
+                (tcp, Some(connection.into()))
+            }
+        };
+        Duplex::new(tcp, tls, self.pending)
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<()> {

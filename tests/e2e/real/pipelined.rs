@@ -1,0 +1,131 @@
+//! Pipelined commands and literals of every kind: what a server answers through a node is what it answers without.
+
+use anyhow::{Context, Result};
+use mailswitch_tests::{
+    ca::Ca,
+    dovecot::{Announce, Dovecot, Plaintext},
+    lone::{Lone, Setup, destination},
+    place::Place,
+    raw::{Raw, Role},
+    when::eventually,
+};
+
+use super::{ALICE, SOON};
+
+#[test]
+fn pipelined_commands_and_literals_of_every_kind_are_answered_as_without_a_node() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let users = [ALICE, "bobby@example.org", "carol@example.org"];
+    let dovecot = Dovecot::start(&place, &ca, "legacy", Announce::Id, Plaintext::Allowed, &users)?;
+    let setup = Setup {
+        listeners: &[("imap", "implicit")],
+        tables: &destination(&dovecot, None, "starttls", "forwarding = \"xclient\"\n"),
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    let talk = |server, user: &str, piece: usize| -> Result<String> {
+        let mut raw = Raw::connect(server)?;
+        raw.tls(Role::Client(ca.pem()))?;
+        raw.line()?;
+        let bytes = conversation(user);
+        // The login may come in pieces as well.
+        for piece in bytes.chunks(piece) {
+            raw.send(piece)?;
+        }
+        let answer = raw.rest()?;
+        // Behind the login: before it, the node speaks.
+        let (_, answer) = answer.split_once("a OK").with_context(|| answer.clone())?;
+        Ok(alike(answer, user))
+    };
+    let directly = talk(dovecot.imaps, users[0], usize::MAX)?;
+    for expected in ["o OK", "* SEARCH 1", " ~{256}", "p OK", "q BAD", "* BYE", "z OK"] {
+        assert!(directly.contains(expected), "{expected}: {directly}");
+    }
+    let through = node.at("imap", "implicit")?;
+    for (user, piece) in [(users[1], usize::MAX), (users[2], 1)] {
+        let answer = talk(through, user, piece)?;
+        for (line, expected) in answer.split("\r\n").zip(directly.split("\r\n")) {
+            assert_eq!(line, expected, "in pieces of {piece}");
+        }
+        assert_eq!(answer.len(), directly.len(), "in pieces of {piece}");
+    }
+    eventually("Dovecot saw all three", SOON, || {
+        users
+            .iter()
+            .all(|user| dovecot.sessions_of(user).len() == 1)
+            .then_some(())
+    })
+}
+
+/// A session from the login to the end, with nothing waited for.
+fn conversation(user: &str) -> Vec<u8> {
+    let binary: Vec<u8> = b"Subject: binary\r\nContent-Type: application/octet-stream\r\n\
+        Content-Transfer-Encoding: binary\r\n\r\n"
+        .iter()
+        .copied()
+        .chain(0..=255)
+        .collect();
+    // It looks like an answer, and like commands.
+    let tricky = "Subject: tricky\r\n\r\na OK x\r\n* BYE x\r\nz LOGOUT\r\n{3+}\r\n+ go\r\n.\r\n";
+    let mut all = format!(
+        "a LOGIN {{{}+}}\r\n{user} {{6+}}\r\nsecret\r\n\
+         b CREATE \"quoted \\\"box\\\\\"\r\nc CREATE {{4+}}\r\nlite\r\n\
+         d APPEND INBOX (\\Seen) {{{}+}}\r\n{tricky}\r\n",
+        user.len(),
+        tricky.len(),
+    )
+    .into_bytes();
+    // Synchronising: the server's "+" comes while it is already being sent.
+    all.extend_from_slice(format!("e APPEND INBOX {{{}}}\r\n{tricky}\r\n", tricky.len()).as_bytes());
+    // literal8 (RFC 3516), and two messages in one command (RFC 3502).
+    all.extend_from_slice(format!("f APPEND INBOX ~{{{}+}}\r\n", binary.len()).as_bytes());
+    all.extend_from_slice(&binary);
+    all.extend_from_slice(b"\r\ng APPEND INBOX {12+}\r\nSubject: 1\r\n {12+}\r\nSubject: 2\r\n\r\n");
+    all.extend_from_slice(b"h SELECT {5+}\r\nINBOX\r\n");
+    for number in 0..300 {
+        all.extend_from_slice(format!("n{number} NOOP\r\n").as_bytes());
+    }
+    for command in [
+        "i SEARCH CHARSET UTF-8 SUBJECT {6+}\r\ntricky",
+        "j SEARCH SUBJECT {0+}\r\n",
+        "k SEARCH CHARSET UTF-8 TEXT {9+}\r\nzü€zü",
+        "l FETCH 1:* (FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({7+}\r\nSubject)])",
+        "m FETCH 1:2 BODY.PEEK[]",
+        "o FETCH 3 BINARY.PEEK[1]",
+        "p STORE 2 +FLAGS (\\Deleted)",
+        "q NOSUCHCOMMAND {3+}\r\nabc",
+        "r EXPUNGE",
+        "s FETCH 1:* BODY.PEEK[]<0.5>",
+        "z LOGOUT",
+    ] {
+        // Dovecot works on several commands at once, but not across a change of the mailbox.
+        let command = format!("y EXAMINE INBOX\r\nx SELECT INBOX\r\n{command}\r\n");
+        all.extend_from_slice(command.as_bytes());
+    }
+    all
+}
+
+/// Without what differs from one session to the next: the user, long numbers, and how long it took.
+fn alike(answer: &str, user: &str) -> String {
+    let mut text = String::new();
+    for line in answer.replace(user, "USER").split_inclusive("\r\n") {
+        let line = match (line.rfind(" ("), line.rfind(" secs)")) {
+            (Some(from), Some(to)) if from < to => format!("{}\r\n", &line[..from]),
+            _ => line.to_owned(),
+        };
+        let mut digits = String::new();
+        for character in line.chars().chain(['\0']) {
+            if character.is_ascii_digit() {
+                digits.push(character);
+                continue;
+            }
+            text += if digits.len() > 6 { "NUMBER" } else { &digits };
+            digits.clear();
+            if character != '\0' {
+                text.push(character);
+            }
+        }
+    }
+    text
+}
