@@ -114,7 +114,7 @@ fn session(id: &str) -> control::SessionKickRequest {
 async fn a_session_that_no_node_knows_is_refused_and_an_account_without_sessions_is_not() {
     let stage = Stage::configured().await;
     let mut node = stage.node("fra-1").await;
-    let none = answer::Answer::Kicked(fleet::Kicked { sessions: 0 });
+    let none = answer::Answer::Kicked(fleet::Kicked::default());
     let (_, answer) = kick(&stage, &mut node, session("s-1"), none.clone()).await;
     let problem = refused(answer);
     assert_eq!(problem.kind(), Kind::Precondition);
@@ -129,7 +129,7 @@ async fn a_session_that_no_node_knows_is_refused_and_an_account_without_sessions
     // A silent node may have it.
     drop(stage.node("ber-1").await);
     is_away(&stage, "ber-1").await;
-    let none = answer::Answer::Kicked(fleet::Kicked { sessions: 0 });
+    let none = answer::Answer::Kicked(fleet::Kicked::default());
     let (_, answer) = kick(&stage, &mut node, session("s-1"), none).await;
     let nodes = answered(answer).nodes;
     assert!(nodes.iter().any(|node| !node.error.is_empty()), "{nodes:?}");
@@ -149,9 +149,40 @@ async fn a_kick_that_is_only_tried_ends_nothing_and_counts_what_it_would_end() {
             })
             .to_vec(),
         total: 2,
-        truncated: false,
+        ..Default::default()
     };
     let (asked, answer) = kick(&stage, &mut node, tried, answer::Answer::Sessions(page)).await;
     assert!(matches!(asked, request::Request::ListSessions(_)), "{asked:?}");
     assert_eq!(answered(answer).nodes[0].sessions, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kick_of_a_pass_through_session_is_refused_and_says_that_it_goes_on() {
+    let stage = Stage::configured().await;
+    let mut node = stage.node("fra-1").await;
+    let page = fleet::SessionPage {
+        sessions: vec![fleet::Session {
+            id: "s-1".to_owned(),
+            pass_through: true,
+            ..Default::default()
+        }],
+        total: 1,
+        pass_through: 1,
+        ..Default::default()
+    };
+    let kicked = fleet::Kicked {
+        pass_through: 1,
+        ..Default::default()
+    };
+    let mut tried = session("s-1");
+    tried.change.as_mut().unwrap().dry_run = true;
+    for (request, told) in [
+        (session("s-1"), answer::Answer::Kicked(kicked)),
+        (tried, answer::Answer::Sessions(page)),
+    ] {
+        let (_, answer) = kick(&stage, &mut node, request, told).await;
+        let problem = refused(answer);
+        assert_eq!(problem.kind(), Kind::Precondition);
+        assert!(problem.remedy.contains("not routed by account"), "{problem:?}");
+    }
 }

@@ -373,6 +373,7 @@ fn sessions_name_silent_nodes() {
         sessions: vec![session, waiting],
         truncated: true,
         total: 9,
+        pass_through: 0,
     };
     let nodes = vec![
         control::NodeSessions {

@@ -3,6 +3,7 @@
 //! Counters are cumulative since the start of the process, gauges are of now, and nothing here is chosen by a client.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -99,8 +100,17 @@ impl Report {
             .or_default() += 1;
     }
 
-    /// A session is bridged.
-    pub fn opened(&self, destination: &DestinationName, protocol: Protocol) {
+    /// A session is bridged: counted as active until what this gives is dropped.
+    pub fn open(self: &Arc<Self>, destination: &DestinationName, protocol: Protocol) -> Open {
+        self.opened(destination, protocol);
+        Open {
+            report: Arc::clone(self),
+            destination: destination.clone(),
+            protocol,
+        }
+    }
+
+    fn opened(&self, destination: &DestinationName, protocol: Protocol) {
         self.instruments
             .sessions
             .add(1, &leg(destination.as_str(), protocol));
@@ -111,8 +121,7 @@ impl Report {
             .or_default() += 1;
     }
 
-    /// A bridged session ended.
-    pub fn closed(&self, destination: &DestinationName, protocol: Protocol) {
+    fn closed(&self, destination: &DestinationName, protocol: Protocol) {
         self.instruments
             .sessions
             .add(-1, &leg(destination.as_str(), protocol));
@@ -281,6 +290,20 @@ fn leg(destination: &str, protocol: Protocol) -> [KeyValue; 2] {
         KeyValue::new(name::DESTINATION, destination.to_owned()),
         KeyValue::new(name::PROTOCOL, protocol.as_str()),
     ]
+}
+
+/// A bridged session, counted as active until it is dropped.
+#[derive(Debug)]
+pub struct Open {
+    report: Arc<Report>,
+    destination: DestinationName,
+    protocol: Protocol,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.report.closed(&self.destination, self.protocol);
+    }
 }
 
 /// A login that waits, counted until it is dropped.

@@ -13,6 +13,7 @@ pub mod control;
 mod dialogue;
 mod identify;
 mod legs;
+pub(crate) mod pass_through;
 mod secure;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use mailswitch_config::ListenerName;
 use mailswitch_config::protocol::Keyword as _;
 use mailswitch_config::table::listener::Listener;
-use mailswitch_dialogue::Protocol;
+use mailswitch_dialogue::{ClientLeg, Protocol};
 use mailswitch_telemetry::name;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
@@ -28,6 +29,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use self::admit::Outcome;
 use self::control::Connection;
 use crate::backend::announce::ClientEnds;
+use crate::drive::Leg;
 use crate::listen::{Accepted, Permit};
 use crate::node::Node;
 use crate::sessions::{About, LegIsOver, SessionId, current_trace};
@@ -39,10 +41,19 @@ pub struct Front {
     pub listener: Arc<Listener>,
     /// Its name, for what is listed of a session.
     pub name: Arc<ListenerName>,
-    /// What it speaks.
-    pub protocol: Protocol,
+    /// What is done with its connections.
+    pub speaks: Speaks,
     /// The node.
     pub node: Arc<Node>,
+}
+
+/// What a listener does with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// It reads a login in this protocol, and routes by it.
+    Mail(Protocol),
+    /// It passes the connection through (SMTP, LMTP).
+    Nothing,
 }
 
 /// A client's connection, from here to its end.
@@ -52,6 +63,19 @@ struct Client {
     ends: ClientEnds,
     permit: Permit,
     connection: Connection,
+}
+
+impl Client {
+    /// What is listed of its session.
+    fn about(&self, front: &Front) -> About {
+        About {
+            id: self.id.clone(),
+            protocol: front.listener.protocol,
+            client: self.ends.client,
+            listener: Arc::clone(&front.name),
+            trace: current_trace(),
+        }
+    }
 }
 
 /// Serves one connection. Ends when its bridge begins, or when there is none.
@@ -83,25 +107,26 @@ async fn serve(accepted: Accepted, id: SessionId, front: &Front) {
     let Some((leg, encryption)) = secure::secure(tcp, &client, front).await else {
         return;
     };
-    let Some((leg, login)) = dialogue::read_login(leg, encryption, &client, front).await else {
+    match front.speaks {
+        Speaks::Mail(protocol) => sign_in(leg, encryption, client, protocol, front).await,
+        Speaks::Nothing => pass_through::pass_through(leg, client, front).await,
+    }
+}
+
+async fn sign_in(leg: Leg, encryption: ClientLeg, client: Client, protocol: Protocol, front: &Front) {
+    let login = dialogue::read_login(leg, encryption, &client, protocol, front).await;
+    let Some((leg, login)) = login else {
         return;
     };
     let Some((mut leg, login)) = identify::identify(leg, login, front).await else {
         return;
-    };
-    let about = About {
-        id: client.id.clone(),
-        protocol: front.listener.protocol,
-        client: client.ends.client,
-        listener: Arc::clone(&front.name),
-        trace: current_trace(),
     };
     // Registration comes before the first look at the mapping (promise A2).
     let registered = front
         .node
         .knowledge
         .sessions()
-        .register(login.acting_for.clone(), about);
+        .register(login.acting_for.clone(), client.about(front));
     if !login.is_current(front) {
         tracing::info!("identifiers got another form during the login");
         registered.unregister(LegIsOver::never_stood());

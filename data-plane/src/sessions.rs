@@ -14,6 +14,7 @@ mod hold;
 mod leg;
 mod list;
 mod order;
+mod pass_through;
 mod registered;
 mod shards;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use hold::Met;
 pub use leg::{End, LegIsOver};
 pub use list::{Listed, Listing, Quiesced, Which};
 pub use order::{DrainCause, Order};
+pub use pass_through::PassedThrough;
 pub use registered::{LEG_END_TIMEOUT, Registered, Wait, Woken};
 pub(crate) use trace::link_current;
 pub use trace::{Trace, current as current_trace};
@@ -100,6 +102,7 @@ pub struct Sessions {
     /// Woken when a hold may have quiesced.
     quiesced: Arc<Notify>,
     stuck: mpsc::UnboundedSender<Stuck>,
+    passed_through: pass_through::Open,
     report: Arc<Report>,
 }
 
@@ -127,6 +130,7 @@ impl Sessions {
             waiting: AtomicUsize::new(0),
             quiesced: Arc::default(),
             stuck,
+            passed_through: pass_through::Open::default(),
             report,
             table: RwLock::new(table),
         };
@@ -233,13 +237,26 @@ impl Sessions {
 
     /// What a look shows now.
     pub(crate) fn look(&self, acting_for: &ActingFor) -> Look {
+        match self.has_its_doors_open() {
+            Ok(()) => self.table.read().look(acting_for),
+            Err(refusal) => Look::Refused(refusal),
+        }
+    }
+
+    /// Whether anybody new is served now, whoever it is: what concerns sessions of no account.
+    pub(crate) fn serves(&self) -> Result<(), Refusal> {
+        self.has_its_doors_open()?;
+        self.table.read().serves()
+    }
+
+    fn has_its_doors_open(&self) -> Result<(), Refusal> {
         if self.has_left() {
-            return Look::Refused(Refusal::Left);
+            return Err(Refusal::Left);
         }
         if self.draining.load(Ordering::SeqCst) {
-            return Look::Refused(Refusal::Draining);
+            return Err(Refusal::Draining);
         }
-        self.table.read().look(acting_for)
+        Ok(())
     }
 
     fn place_to_wait(&self, entry: &Entry) -> Option<Place<'_>> {

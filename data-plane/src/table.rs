@@ -95,15 +95,23 @@ impl Table {
         }
     }
 
+    /// Whether anybody is served from it at all.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn serves(&self) -> Result<(), Refusal> {
+        match self.serving {
+            Serving::NotSynced => Err(Refusal::NotSynced),
+            Serving::From(revision) if self.position.revision < revision => Err(Refusal::NotRegistered),
+            Serving::From(_) | Serving::Yes => Ok(()),
+        }
+    }
+
     /// What one session may do now: for all identifiers that it acts for at once. The first one routes it.
     #[must_use]
     pub fn look(&self, acting_for: &ActingFor) -> Look {
-        match self.serving {
-            Serving::NotSynced => return Look::Refused(Refusal::NotSynced),
-            Serving::From(revision) if self.position.revision < revision => {
-                return Look::Refused(Refusal::NotRegistered);
-            }
-            Serving::From(_) | Serving::Yes => {}
+        if let Err(refusal) = self.serves() {
+            return Look::Refused(refusal);
         }
         if acting_for
             .identifiers()

@@ -90,10 +90,13 @@ pub(super) async fn kick(
         }),
     };
     let answers = ask_all(plane.nodes.all(), &ask, &trace_context::traceparent()).await;
-    let nodes: Vec<wire::NodeKicked> = answers
+    let (nodes, go_on): (Vec<wire::NodeKicked>, Vec<u64>) = answers
         .into_iter()
         .map(|answer| kicked(answer, session.as_deref()))
-        .collect();
+        .unzip();
+    if let Some(session) = session.as_ref().filter(|_| go_on.iter().any(|count| *count > 0)) {
+        return Err(passed_through(session));
+    }
     let ended: u64 = nodes.iter().map(|node| node.sessions).sum();
     let all_answered = nodes.iter().all(|node| node.error.is_empty());
     if let (Some(session), 0, true) = (session, ended, all_answered) {
@@ -111,6 +114,14 @@ pub(super) async fn kick(
     )
     .await;
     Ok(wire::SessionKickResponse { nodes })
+}
+
+/// It belongs to no account, and no kick ends it.
+fn passed_through(session: &str) -> Problem {
+    let what = format!("session {session} is SMTP or LMTP that is passed through: it goes on");
+    let remedy = "pass-through sessions are not routed by account, so no kick, hold or drain ends them; they end with their \
+                  message, or when the node is stopped";
+    Problem::new(Kind::Precondition, what, remedy)
 }
 
 /// Every node has answered that it has no such session.
@@ -155,25 +166,29 @@ fn listed((node, answer): (Node, Result<answer::Answer, AskError>)) -> wire::Nod
     }
 }
 
-/// How many were ended, or, by a list, would be.
+/// How many were ended, or, by a list, would be; and how many go on.
 fn kicked(
     (node, answer): (Node, Result<answer::Answer, AskError>),
     session: Option<&str>,
-) -> wire::NodeKicked {
-    let (sessions, error) = match answer {
-        Ok(answer::Answer::Kicked(kicked)) => (kicked.sessions, String::new()),
+) -> (wire::NodeKicked, u64) {
+    let (sessions, pass_through, error) = match answer {
+        Ok(answer::Answer::Kicked(kicked)) => (kicked.sessions, kicked.pass_through, String::new()),
         Ok(answer::Answer::Sessions(page)) => match session {
-            None => (page.total, String::new()),
-            Some(wanted) if page.sessions.iter().any(|session| session.id == wanted) => (1, String::new()),
-            Some(_) if page.truncated => (0, "it has more sessions than it lists".to_owned()),
-            Some(_) => (0, String::new()),
+            None => (page.total.saturating_sub(page.pass_through), 0, String::new()),
+            Some(wanted) => match page.sessions.iter().find(|session| session.id == wanted) {
+                Some(found) if found.pass_through => (0, 1, String::new()),
+                Some(_) => (1, 0, String::new()),
+                None if page.truncated => (0, 0, "it has more sessions than it lists".to_owned()),
+                None => (0, 0, String::new()),
+            },
         },
-        Ok(_) => (0, AskError::Unexpected.to_string()),
-        Err(error) => (0, error.to_string()),
+        Ok(_) => (0, 0, AskError::Unexpected.to_string()),
+        Err(error) => (0, 0, error.to_string()),
     };
-    wire::NodeKicked {
+    let node = wire::NodeKicked {
         node: node.name,
         sessions,
         error,
-    }
+    };
+    (node, pass_through)
 }

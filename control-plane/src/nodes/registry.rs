@@ -82,7 +82,9 @@ impl sessions::Nodes for Nodes {
             };
             for (node, answer) in ask_all(self.all(), &request, "").await {
                 match answer {
-                    Ok(Answer::Sessions(page)) => observed.sessions += page.total,
+                    Ok(Answer::Sessions(page)) => {
+                        observed.sessions += page.total.saturating_sub(page.pass_through)
+                    }
                     _ => observed.unanswered.push(node.name),
                 }
             }

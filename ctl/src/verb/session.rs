@@ -14,7 +14,8 @@ use crate::output::{Grid, Render, filled, or_dash, printable, span};
 pub enum SessionVerb {
     /// The open sessions. Exit 7 when a node did not answer.
     List(ListArguments),
-    /// End sessions: all of an account, or one. Exit 7 when a node did not hear it.
+    /// End sessions: all of an account, or one. Exit 7 when a node did not hear it. SMTP and LMTP that is passed
+    /// through is not routed by account, and goes on.
     Kick(KickArguments),
 }
 

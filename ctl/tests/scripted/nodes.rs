@@ -89,7 +89,7 @@ fn a_node_that_does_not_say_goodbye_in_time_exits_7_and_names_what_is_left() {
         page: Some(SessionPage {
             sessions: vec![session("s-1")],
             total: 1,
-            truncated: false,
+            ..SessionPage::default()
         }),
         ..NodeSessions::default()
     }];

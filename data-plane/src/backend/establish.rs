@@ -1,17 +1,18 @@
-//! A backend leg, from the breaker's gate to the point where a credential could be sent (behaviour §4, steps 1 to 9).
+//! A backend leg, from the breaker's gate to the point where its purpose begins (behaviour §4, steps 1 to 7).
 //!
 //! One budget for all attempts together. What was refused in protocol is not retried: it would be refused again. The
 //! breaker hears one failure per client connection, after its retries.
 
-use std::io;
+mod error;
+mod login;
+mod unread;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use mailswitch_config::table::destination::Endpoint;
 use mailswitch_config::{DestinationName, Forwarding, Protocol, TlsMode};
-use mailswitch_dialogue::{
-    Announce, BackendLeg, ClientAttributes, ClientCommand, HandshakeConfig, HandshakeError, Helo, Ready,
-    Retry, handshake,
-};
+use mailswitch_dialogue::{BackendLeg, Retry};
 use mailswitch_telemetry::name;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout_at};
@@ -19,174 +20,47 @@ use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::announce::{ClientEnds, proxy_v2_header};
-use super::breaker::Failure;
-use super::dial::{Connected, DialError};
+use super::dial::Connected;
 use super::{Backend, Backends, endpoint};
 use crate::drive::{DriveError, Leg, Upgrade};
-use crate::tls::{ClientTlsError, Stream, UpgradeError};
+use crate::tls::{ClientTls, Stream};
+use error::failed;
+pub(crate) use error::hint;
+pub use error::{EstablishError, Stage};
+pub use login::{Caller, Established};
+pub use unread::{Opened, Unread};
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// On whose behalf a leg is made.
-#[derive(Debug)]
-pub struct Caller<'a> {
-    /// The client's connection.
-    pub ends: ClientEnds,
-    /// The login that waits.
-    pub command: &'a ClientCommand,
-    /// The client's EHLO argument.
-    pub helo: Option<&'a Helo>,
-    /// `server.hostname`.
-    pub hostname: Option<Arc<str>>,
-    /// What XCLIENT and ID say.
-    pub attributes: ClientAttributes,
+/// What a leg is made for, and what has to be done on a fresh connection for it.
+pub trait Purpose: Sync {
+    /// What is made.
+    type Made: Send;
+
+    /// The client's connection, for the PROXY header and the breaker.
+    fn ends(&self) -> &ClientEnds;
+
+    /// Goes on where the connection stands. May be called again, on another one.
+    fn begin(
+        &self,
+        connection: Connection<'_>,
+    ) -> impl Future<Output = Result<Self::Made, EstablishError>> + Send;
 }
 
-/// A leg that waits for the credential.
+/// A connection to a backend: it was told who the client is, and is encrypted if that comes first.
 #[derive(Debug)]
-pub struct Established {
-    /// The connection, and what the backend sent ahead.
+pub struct Connection<'a> {
+    /// Nothing was read on it.
     pub leg: Leg,
-    /// The backend's side of the login.
-    pub ready: Ready,
+    /// How it is secured, or is to be.
+    pub secured: BackendLeg,
     /// Measured at the connect.
     pub round_trip: Duration,
-}
-
-/// How far an attempt had come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Name, connect.
-    Connect,
-    /// TLS before the dialogue.
-    Tls,
-    /// PROXY header, greeting, STARTTLS, XCLIENT.
-    Handshake,
-}
-
-impl Stage {
-    /// As logged.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Handshake => "handshake",
-        }
-    }
-}
-
-/// Why there is no leg.
-#[derive(Debug, thiserror::Error)]
-pub enum EstablishError {
-    /// The mapping names a destination that the configuration does not have.
-    #[error("destination {0} is not configured")]
-    Unknown(DestinationName),
-    /// It does not serve this protocol.
-    #[error("destination.{destination}.protocol.{protocol} is not configured")]
-    NoEndpoint {
-        /// Which.
-        destination: DestinationName,
-        /// What the client speaks.
-        protocol: Protocol,
-    },
-    /// Its certificate settings cannot be used.
-    #[error("TLS to destination {destination} cannot be set up")]
-    NoTls {
-        /// Which.
-        destination: DestinationName,
-        /// Why.
-        #[source]
-        source: Arc<ClientTlsError>,
-    },
-    /// The breaker is open.
-    #[error("destination {0} is marked down")]
-    Down(DestinationName),
-    /// No connection.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// The connection failed.
-    #[error("the connection to the backend failed{hint}")]
-    Io {
-        /// How far it had come.
-        stage: Stage,
-        /// What may help.
-        hint: &'static str,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// TLS failed.
-    #[error("{source}{hint}")]
-    Upgrade {
-        /// What may help.
-        hint: &'static str,
-        /// Why.
-        #[source]
-        source: UpgradeError,
-    },
-    /// The backend's side of the dialogue.
-    #[error("{source}{hint}")]
-    Handshake {
-        /// What may help.
-        hint: &'static str,
-        /// Why.
-        #[source]
-        source: HandshakeError,
-    },
-    /// `backend_timeout` is over.
-    #[error("no answer within backend_timeout ({}){hint}", .stage.as_str())]
-    TimedOut {
-        /// How far the last attempt had come.
-        stage: Stage,
-        /// What may help.
-        hint: &'static str,
-    },
-}
-
-impl EstablishError {
-    /// How far it had come.
-    #[must_use]
-    pub fn stage(&self) -> Stage {
-        match self {
-            Self::Io { stage, .. } | Self::TimedOut { stage, .. } => *stage,
-            Self::Upgrade { .. } | Self::NoTls { .. } => Stage::Tls,
-            Self::Handshake { .. } => Stage::Handshake,
-            Self::Unknown(_) | Self::NoEndpoint { .. } | Self::Down(_) | Self::Dial(_) => Stage::Connect,
-        }
-    }
-
-    /// What the breaker counts (behaviour §7.2). None: the destination is not at fault.
-    fn failure(&self, ends: &ClientEnds) -> Option<Failure> {
-        match self {
-            Self::Unknown(_) | Self::NoEndpoint { .. } | Self::NoTls { .. } | Self::Down(_) => None,
-            Self::Dial(DialError::Loop(_) | DialError::NoSourceAddress { .. }) => None,
-            Self::Dial(DialError::Resolve { .. } | DialError::Connect { .. }) => Some(Failure::HostLevel),
-            Self::TimedOut {
-                stage: Stage::Connect,
-                ..
-            } => Some(Failure::HostLevel),
-            Self::Io { .. } | Self::Upgrade { .. } | Self::Handshake { .. } | Self::TimedOut { .. } => {
-                Some(Failure::ClientAttributed(ends.client.ip()))
-            }
-        }
-    }
-
-    fn retry(&self) -> Retry {
-        match self {
-            Self::Dial(DialError::Resolve { .. } | DialError::Connect { .. })
-            | Self::Io { .. }
-            | Self::Upgrade { .. } => Retry::Yes,
-            Self::Handshake { source, .. } => source.retry(),
-            Self::Unknown(_)
-            | Self::NoEndpoint { .. }
-            | Self::NoTls { .. }
-            | Self::Down(_)
-            | Self::Dial(_)
-            | Self::TimedOut { .. } => Retry::No,
-        }
-    }
+    /// Its settings.
+    pub endpoint: Endpoint,
+    /// For a STARTTLS.
+    pub tls: Option<&'a ClientTls>,
 }
 
 impl Backends {
@@ -194,12 +68,12 @@ impl Backends {
     ///
     /// # Errors
     /// When there is none. Given up before that, the attempt is reset and says nothing about the destination.
-    pub async fn establish(
+    pub async fn establish<P: Purpose>(
         self: &Arc<Self>,
         destination: &DestinationName,
         protocol: Protocol,
-        caller: &Caller<'_>,
-    ) -> Result<Established, EstablishError> {
+        purpose: &P,
+    ) -> Result<P::Made, EstablishError> {
         let known = self.get(destination);
         let backend = known.ok_or_else(|| EstablishError::Unknown(destination.clone()))?;
         let passage = self
@@ -208,13 +82,13 @@ impl Backends {
         let span = tracing::info_span!(name::span::DIAL);
         span.set_attribute(name::DESTINATION, destination.to_string());
         span.set_attribute(name::SERVER_ADDRESS, backend.destination.host.to_string());
-        let attempts = self.attempts(&backend, protocol, caller);
+        let attempts = self.attempts(&backend, protocol, purpose);
         let began = Instant::now();
         let result = attempts.instrument(span).await;
         self.report.dialled(destination, protocol, began.elapsed());
         match &result {
             Ok(_) => passage.succeeded(),
-            Err(error) => match error.failure(&caller.ends) {
+            Err(error) => match error.failure(purpose.ends()) {
                 Some(failure) => passage.failed(failure, &crate::error_chain(error)),
                 None => drop(passage),
             },
@@ -222,19 +96,19 @@ impl Backends {
         result
     }
 
-    async fn attempts(
+    async fn attempts<P: Purpose>(
         &self,
         backend: &Backend,
         protocol: Protocol,
-        caller: &Caller<'_>,
-    ) -> Result<Established, EstablishError> {
+        purpose: &P,
+    ) -> Result<P::Made, EstablishError> {
         let until = Instant::now() + self.limits.timeout;
         let mut left = self.limits.retries;
         loop {
             let mut stage = Stage::Connect;
-            let attempt = self.attempt(backend, protocol, caller, &mut stage);
+            let attempt = self.attempt(backend, protocol, purpose, &mut stage);
             let error = match timeout_at(until, attempt).await {
-                Ok(Ok(established)) => return Ok(established),
+                Ok(Ok(made)) => return Ok(made),
                 Ok(Err(error)) => error,
                 Err(_) => {
                     let hint = match (stage, endpoint(backend, protocol)) {
@@ -253,13 +127,25 @@ impl Backends {
         }
     }
 
-    async fn attempt(
+    async fn attempt<P: Purpose>(
         &self,
         backend: &Backend,
         protocol: Protocol,
-        caller: &Caller<'_>,
+        purpose: &P,
         stage: &mut Stage,
-    ) -> Result<Established, EstablishError> {
+    ) -> Result<P::Made, EstablishError> {
+        let connection = self.connect(backend, protocol, purpose.ends(), stage).await?;
+        *stage = Stage::Handshake;
+        purpose.begin(connection).await
+    }
+
+    async fn connect<'a>(
+        &self,
+        backend: &'a Backend,
+        protocol: Protocol,
+        ends: &ClientEnds,
+        stage: &mut Stage,
+    ) -> Result<Connection<'a>, EstablishError> {
         let destination = &backend.destination;
         let endpoint = endpoint(backend, protocol).ok_or_else(|| EstablishError::NoEndpoint {
             destination: destination.name.clone(),
@@ -274,18 +160,16 @@ impl Backends {
         let mut stream = Stream::plain(tcp);
         let hint = hint(endpoint.forwarding);
         if endpoint.forwarding == Forwarding::Proxy {
-            let header = proxy_v2_header(&caller.ends);
-            stream
-                .write_all(&header)
-                .await
-                .map_err(|source| EstablishError::Io {
-                    stage: *stage,
-                    hint,
-                    source,
-                })?;
+            let header = proxy_v2_header(ends);
+            let written = stream.write_all(&header).await;
+            written.map_err(|source| EstablishError::Io {
+                stage: *stage,
+                hint,
+                source,
+            })?;
         }
         let mut leg = Leg::new(stream);
-        let backend_leg = match (endpoint.tls, tls) {
+        let secured = match (endpoint.tls, tls) {
             (TlsMode::Plain, _) => BackendLeg::Plain,
             (TlsMode::StartTls, _) => BackendLeg::StartTls,
             (TlsMode::Implicit, None) => return Err(failed(DriveError::NoTls, Stage::Tls, hint)),
@@ -298,56 +182,12 @@ impl Backends {
                 BackendLeg::Encrypted(started.map_err(|error| failed(error, Stage::Tls, hint))?)
             }
         };
-        *stage = Stage::Handshake;
-        let mut dialogue = handshake(
-            caller.command,
-            HandshakeConfig {
-                leg: backend_leg,
-                announce: match endpoint.forwarding {
-                    Forwarding::Xclient => Announce::Attributes(caller.attributes.clone()),
-                    Forwarding::Proxy | Forwarding::None => Announce::Nothing,
-                },
-                helo: caller.helo.cloned(),
-                hostname: caller.hostname.clone(),
-            },
-        );
-        let upgrade = tls.map_or(Upgrade::Never, Upgrade::Client);
-        let ready = leg
-            .drive(&mut *dialogue, upgrade)
-            .await
-            .map_err(|error| failed(error, Stage::Handshake, hint))?
-            .map_err(|source| EstablishError::Handshake { hint: "", source })?;
-        tracing::debug!(announced = ?ready.announced(), utf8 = ?ready.utf8(), "the backend waits for the credential");
-        Ok(Established {
+        Ok(Connection {
             leg,
-            ready,
+            secured,
             round_trip,
+            endpoint,
+            tls,
         })
-    }
-}
-
-fn failed(error: DriveError, stage: Stage, hint: &'static str) -> EstablishError {
-    match error {
-        DriveError::Closed => EstablishError::Handshake {
-            hint,
-            source: HandshakeError::Closed,
-        },
-        DriveError::Io(source) => EstablishError::Io { stage, hint, source },
-        DriveError::Tls(source) => EstablishError::Upgrade { hint, source },
-        DriveError::NoTls => EstablishError::Io {
-            stage,
-            hint: "",
-            source: io::Error::other("this leg has no TLS settings"),
-        },
-    }
-}
-
-/// What an early end often means (behaviour §12).
-fn hint(forwarding: Forwarding) -> &'static str {
-    match forwarding {
-        Forwarding::Proxy => " (a PROXY header was sent: does the backend expect one from this node?)",
-        Forwarding::Xclient | Forwarding::None => {
-            " (no PROXY header was sent: does the backend expect one from this node?)"
-        }
     }
 }

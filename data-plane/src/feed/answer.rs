@@ -74,6 +74,7 @@ impl Stream<'_> {
         Ok(Answer::Sessions(wire::SessionPage {
             truncated: listing.sessions.len() < listing.total,
             total: listing.total as u64,
+            pass_through: listing.passed_through as u64,
             sessions: listing
                 .sessions
                 .iter()
@@ -99,6 +100,7 @@ impl Stream<'_> {
             key: session.key.map_or_else(Vec::new, |key| key.to_bytes().to_vec()),
             age_millis: u64::try_from(session.age.as_millis()).unwrap_or(u64::MAX),
             listener: session.about.listener.as_str().to_owned(),
+            pass_through: session.about.protocol.is_pass_through(),
         }
     }
 
@@ -111,9 +113,16 @@ impl Stream<'_> {
         if which.keys.is_empty() && which.session.is_none() {
             return Err("the kick names neither keys nor a session".to_owned());
         }
-        let sessions = self.node.knowledge.sessions().kick(&which) as u64;
-        tracing::info!(sessions, "sessions are kicked by the control plane");
-        Ok(Answer::Kicked(wire::Kicked { sessions }))
+        let known = self.node.knowledge.sessions();
+        let kicked = wire::Kicked {
+            sessions: known.kick(&which) as u64,
+            pass_through: known.passed_through(&which).len() as u64,
+        };
+        tracing::info!(
+            sessions = kicked.sessions,
+            "sessions are kicked by the control plane"
+        );
+        Ok(Answer::Kicked(kicked))
     }
 
     /// What a login would meet now, by the very look that a login makes.

@@ -24,7 +24,7 @@ use crate::feed::{Feed, Host};
 use crate::listen::{self, BindError, Bound, Entry, Limits, Room, bind_all};
 use crate::policy::Policy;
 use crate::report::Report;
-use crate::session::{self, Front};
+use crate::session::{self, Front, Speaks};
 use crate::sessions::WaitPolicy;
 use crate::source::{self, Knowledge, Readiness};
 use crate::tls::{InvalidServerTls, ServerTls};
@@ -207,10 +207,11 @@ fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Result<Vec<(Bound, Arc<Front>)
         .into_iter()
         .map(|bound| {
             let listener = Arc::clone(&bound.listener);
-            let protocol = match listener.protocol {
-                Protocol::Imap => Dialogue::Imap,
-                Protocol::Pop3 => Dialogue::Pop3,
-                Protocol::Submission => Dialogue::Submission,
+            let speaks = match listener.protocol {
+                Protocol::Imap => Speaks::Mail(Dialogue::Imap),
+                Protocol::Pop3 => Speaks::Mail(Dialogue::Pop3),
+                Protocol::Submission => Speaks::Mail(Dialogue::Submission),
+                Protocol::Smtp | Protocol::Lmtp => Speaks::Nothing,
                 protocol => {
                     return Err(StartError::Protocol {
                         name: listener.name.clone(),
@@ -221,7 +222,7 @@ fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Result<Vec<(Bound, Arc<Front>)
             let front = Front {
                 name: Arc::new(listener.name.clone()),
                 listener,
-                protocol,
+                speaks,
                 node: Arc::clone(node),
             };
             Ok((bound, Arc::new(front)))
@@ -253,9 +254,10 @@ fn serve(
                 turned_away: std::sync::atomic::AtomicUsize::new(0),
                 max_connections: front.listener.max_connections,
                 limits: Arc::clone(&limits),
-                busy: match front.listener.tls {
-                    TlsMode::Implicit => b"",
-                    TlsMode::StartTls | TlsMode::Plain => farewell(front.protocol, Farewell::Busy),
+                busy: match (front.listener.tls, front.speaks) {
+                    (TlsMode::Implicit, _) => b"",
+                    (_, Speaks::Mail(protocol)) => farewell(protocol, Farewell::Busy),
+                    (_, Speaks::Nothing) => session::pass_through::BUSY,
                 },
                 report: Arc::clone(node.knowledge.sessions().report()),
                 name: front.name.to_string(),

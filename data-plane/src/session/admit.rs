@@ -15,7 +15,7 @@ use mailswitch_config::DestinationName;
 use mailswitch_telemetry::name;
 use tracing::Instrument as _;
 
-use crate::report::LoginOutcome;
+use crate::report::{LoginOutcome, Open};
 use crate::route::{Look, Refusal, Route};
 use crate::sessions::{End, LEG_END_TIMEOUT, LegIsOver, Order, Phase, Registered, Wait, Woken, link_current};
 
@@ -137,20 +137,6 @@ impl Guard {
             self.registered.unregister(over);
         }
         how
-    }
-}
-
-/// Counts a bridged session as active until it is dropped.
-#[derive(Debug)]
-struct Open {
-    report: std::sync::Arc<crate::report::Report>,
-    destination: DestinationName,
-    protocol: mailswitch_config::Protocol,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.report.closed(&self.destination, self.protocol);
     }
 }
 
@@ -426,12 +412,8 @@ impl<B: Backend> Login<'_, B> {
             // The steps tell the client only after all three: dropping the registration blocks its account.
             return (Outcome::TemporaryFailure(TemporaryFailure::Unsettled), None);
         };
-        let open = Open {
-            report: self.registered.sessions().report().clone(),
-            destination: route.destination.clone(),
-            protocol: self.registered.about().protocol,
-        };
-        open.report.opened(&open.destination, open.protocol);
+        let report = self.registered.sessions().report();
+        let open = report.open(&route.destination, self.registered.about().protocol);
         let destination = Some(route.destination.clone());
         let admitted = Admitted {
             leg,

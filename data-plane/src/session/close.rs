@@ -23,7 +23,8 @@ use super::control::{Connection, Told};
 use super::legs::{BackendLeg, Reply};
 use crate::drive::Leg;
 use crate::listen::Permit;
-use crate::sessions::{About, DrainCause, Order, Trace};
+use crate::report::Report;
+use crate::sessions::{About, DrainCause, End, Order, Trace};
 
 /// What a bridged session holds beside its streams.
 struct Bridged {
@@ -125,7 +126,7 @@ async fn end(bridged: Bridged, stopped: Stopped) {
     } = bridged;
     let about = guard.registered().about().clone();
     let report = Arc::clone(guard.registered().sessions().report());
-    let (reason, to_backend, to_client) = (stopped.reason, stopped.to_backend, stopped.to_client);
+    let over = Over::of(&stopped, destination, since);
     let held_by = match guard.registered().order() {
         Order::Drain {
             cause: DrainCause::Hold(hold),
@@ -135,23 +136,48 @@ async fn end(bridged: Bridged, stopped: Stopped) {
     };
     let (client_end, backend_end) = stopped.into_ends();
     let (how, ()) = tokio::join!(guard.end_leg(backend_end), client_end);
-    let protocol = about.protocol.as_str();
-    export(&about, &destination, since, &held_by);
-    report.bridged(&destination, about.protocol, to_backend, to_client);
-    tracing::info!(
-        session = %about.id,
-        listener = %about.listener,
-        protocol,
-        peer = %about.client,
-        destination = destination.as_str(),
-        bytes_to_backend = to_backend,
-        bytes_to_client = to_client,
-        secs = since.elapsed().as_secs(),
-        reason = reason.as_str(),
-        leg = ?how,
-        "session closed"
-    );
+    over.tell(&about, how, &held_by, &report);
     drop(connection);
+}
+
+/// What is said of a session when both its legs have ended.
+pub(super) struct Over {
+    destination: DestinationName,
+    since: Instant,
+    reason: EndReason,
+    to_backend: u64,
+    to_client: u64,
+}
+
+impl Over {
+    pub(super) fn of(stopped: &Stopped, destination: DestinationName, since: Instant) -> Self {
+        Self {
+            destination,
+            since,
+            reason: stopped.reason,
+            to_backend: stopped.to_backend,
+            to_client: stopped.to_client,
+        }
+    }
+
+    /// The last log line of the session, its bytes, its span.
+    pub(super) fn tell(&self, about: &About, how: End, held_by: &Trace, report: &Report) {
+        export(about, &self.destination, self.since, held_by);
+        report.bridged(&self.destination, about.protocol, self.to_backend, self.to_client);
+        tracing::info!(
+            session = %about.id,
+            listener = %about.listener,
+            protocol = about.protocol.as_str(),
+            peer = %about.client,
+            destination = self.destination.as_str(),
+            bytes_to_backend = self.to_backend,
+            bytes_to_client = self.to_client,
+            secs = self.since.elapsed().as_secs(),
+            reason = self.reason.as_str(),
+            leg = ?how,
+            "session closed"
+        );
+    }
 }
 
 /// The span of the bridge: a trace of its own, linked to the session's and to what ended it, and made only now. Nobody

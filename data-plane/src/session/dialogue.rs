@@ -2,7 +2,7 @@
 //! and what ends them: the client, the time, a stop of the process.
 
 use mailswitch_dialogue::{
-    ClientLeg, ClientOutcome, ClientSideConfig, Farewell, Login, PeerTrust, client_side, farewell,
+    ClientLeg, ClientOutcome, ClientSideConfig, Farewell, Login, PeerTrust, Protocol, client_side, farewell,
 };
 use mailswitch_telemetry::name;
 use tokio::time::timeout;
@@ -18,16 +18,13 @@ pub(super) async fn read_login(
     mut leg: Leg,
     encryption: ClientLeg,
     client: &Client,
+    protocol: Protocol,
     front: &Front,
 ) -> Option<(Leg, Box<Login>)> {
     let policy = front.node.policy();
     let mut dialogue = client_side(ClientSideConfig {
-        presentation: policy.presentation(
-            front.protocol,
-            front.node.hostname.as_ref(),
-            client.ends.local.ip(),
-        ),
-        access: policy.access(front.protocol, front.listener.max_auth_attempts),
+        presentation: policy.presentation(protocol, front.node.hostname.as_ref(), client.ends.local.ip()),
+        access: policy.access(protocol, front.listener.max_auth_attempts),
         leg: encryption,
         peer: if front.listener.trusts(client.ends.client.ip()) {
             PeerTrust::Proxy
@@ -53,7 +50,7 @@ pub(super) async fn read_login(
         Err(why) => {
             tracing::debug!(?why, "closed before a login");
             // The client may not read: what could not be said within a moment is not said.
-            let said = leg.say(farewell(front.protocol, why));
+            let said = leg.say(farewell(protocol, why));
             let _ = timeout(super::answer::MAY_TAKE, said).await;
         }
     }

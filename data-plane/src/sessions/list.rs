@@ -57,6 +57,8 @@ pub struct Listing {
     pub sessions: Vec<Listed>,
     /// All that matched.
     pub total: usize,
+    /// Those of them that are passed through: no cutover waits for them.
+    pub passed_through: usize,
 }
 
 impl Sessions {
@@ -105,13 +107,20 @@ impl Sessions {
     #[must_use]
     pub fn list(&self, which: &Which, limit: usize) -> Listing {
         let matching = self.matching(which);
+        let passed_through = self.passed_through(which);
         Listing {
-            total: matching.len(),
-            sessions: matching.iter().take(limit).map(|entry| listed(entry)).collect(),
+            total: matching.len() + passed_through.len(),
+            passed_through: passed_through.len(),
+            sessions: matching
+                .iter()
+                .map(|entry| listed(entry))
+                .chain(passed_through)
+                .take(limit)
+                .collect(),
         }
     }
 
-    /// Ends sessions now, and says how many.
+    /// Ends sessions now, and says how many. Not those that are passed through: they belong to no account.
     pub fn kick(&self, which: &Which) -> usize {
         let matching = self.matching(which);
         for entry in &matching {

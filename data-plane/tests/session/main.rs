@@ -4,4 +4,5 @@
 mod answers;
 mod backend_leg;
 mod client_leg;
+mod pass_through;
 mod rig;

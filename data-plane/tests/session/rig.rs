@@ -89,6 +89,11 @@ protocol = "imap"
         host = backend.ip(),
         port = backend.port(),
     );
+    start_from(files, &toml, descriptors).await
+}
+
+/// A node of this file; its first address is the first listener's.
+pub(crate) async fn start_from(files: TempDir, toml: &str, descriptors: u64) -> Node {
     let path = files.path().join("node.toml");
     std::fs::write(&path, toml).expect("written");
     let checked =
@@ -108,6 +113,11 @@ pub(crate) struct Talk(pub(crate) BufReader<TcpStream>);
 impl Talk {
     pub(crate) fn new(stream: TcpStream) -> Self {
         Self(BufReader::new(stream))
+    }
+
+    /// A client that waits to be greeted.
+    pub(crate) async fn to(node: &Node) -> Self {
+        Self::new(TcpStream::connect(node.address).await.expect("a connection"))
     }
 
     /// A client, greeted.

@@ -109,7 +109,13 @@ async fn sessions_are_listed_and_kicked_by_their_keys() {
         }))
     };
     let answer = ask(&mut stream, 2, kick(keys, "")).await;
-    assert_eq!(answer.answer, Some(Answer::Kicked(wire::Kicked { sessions: 1 })));
+    assert_eq!(
+        answer.answer,
+        Some(Answer::Kicked(wire::Kicked {
+            sessions: 1,
+            pass_through: 0
+        }))
+    );
     assert_eq!((ann.order(), bob.order()), (Order::Kick, Order::Stay));
     ask(&mut stream, 3, kick(Vec::new(), "s3")).await;
     assert_eq!((nobody.order(), bob.order()), (Order::Kick, Order::Stay));
@@ -171,7 +177,7 @@ async fn counters_are_reported_and_a_breaker_at_once() {
         LoginOutcome::Accepted,
         std::time::Duration::ZERO,
     );
-    report.opened(&old, imap);
+    let _open = report.open(&old, imap);
     report.waited(std::time::Duration::from_millis(3));
     let breaker = wire::Breaker {
         destination: "old".to_owned(),
