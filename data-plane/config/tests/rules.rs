@@ -259,6 +259,12 @@ fallback = \"default\"
 [[http.route]]
 match = \"/f\"
 extract = { from = \"header\" }
+[[http.route]]
+match = \"/g\"
+extract = { from = \"header\", header = \"X-Account:\" }
+[[http.route]]
+match = \"/[z-a]\"
+destination = \"new\"
 ";
     assert_snapshot!(said(&and(routes)));
 }

@@ -1,5 +1,7 @@
 //! A backend's answer: whether it has one meaning, and what of it goes to the client (behaviour 8.1, 8.3).
 
+use std::fmt;
+
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, TRAILER, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, response};
 
@@ -9,7 +11,6 @@ use crate::request::reading::{self, Coding};
 use crate::websocket::{self, Upgrade, WebSocketKey};
 
 /// An answer that can be passed on.
-#[derive(Debug)]
 pub struct Answer {
     /// The head for the client.
     pub head: response::Parts,
@@ -19,6 +20,18 @@ pub struct Answer {
     pub kind: AnswerKind,
     /// Whether the backend's connection can be used again.
     pub backend: Afterwards,
+}
+
+impl fmt::Debug for Answer {
+    /// Without its fields: a cookie is a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.head.status)
+            .field("body", &self.body)
+            .field("kind", &self.kind)
+            .field("backend", &self.backend)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How long an answer's body is.
@@ -86,6 +99,7 @@ impl Answer {
         request: &Received,
         key: Option<&WebSocketKey>,
     ) -> Result<Self, BadAnswer> {
+        field::mark_secrets(&mut head.headers);
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return switched(head, request, key);
         }

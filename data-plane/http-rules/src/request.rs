@@ -6,6 +6,7 @@
 mod outgoing;
 pub(crate) mod reading;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::uri::Scheme;
@@ -21,12 +22,24 @@ use crate::websocket::{Upgrade, WebSocketKey};
 pub(crate) const MOST_FIELDS: usize = 100;
 
 /// A request that has one meaning.
-#[derive(Debug)]
 pub struct Received {
     head: request::Parts,
     host: HeaderValue,
     body: BodyLength,
     upgrade: Option<Upgrade>,
+}
+
+impl fmt::Debug for Received {
+    /// Without what may hold a credential: the target and the values.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received")
+            .field("method", &self.head.method)
+            .field("version", &self.head.version)
+            .field("fields", &self.head.headers.len())
+            .field("body", &self.body)
+            .field("upgrade", &self.upgrade)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the connection knows of a request beside its head.

@@ -171,7 +171,7 @@ impl Extract {
             value::keyword,
         );
         let param = table.text("param");
-        let header = table.text("header");
+        let header = table.get("header", field_name);
         let regex = table.get("regex", regex);
         let missing = |key: &str, from: ExtractFrom| {
             if !table.report.has_errors_under(&table.at(key)) {
@@ -209,6 +209,22 @@ impl Extract {
         };
         table.finish();
         extract
+    }
+}
+
+/// RFC 9110 §5.1: a token. Another one is never found in a request.
+fn field_name(node: &Node) -> Result<String, Wrong> {
+    let text = value::filled(node)?;
+    let is_token = text
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    if is_token {
+        Ok(text)
+    } else {
+        Err(Wrong::new(
+            "this is no name of a header field",
+            "write the name alone, such as \"X-Account\"",
+        ))
     }
 }
 

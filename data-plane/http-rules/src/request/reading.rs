@@ -17,6 +17,7 @@ pub(super) fn read(
     pseudonym: &Pseudonym,
 ) -> Result<Received, Refusal> {
     check_version(head.version, opening)?;
+    field::mark_secrets(&mut head.headers);
     if head.version == Version::HTTP_2 {
         // RFC 9113 §8.2.3: crumbs of one field, and counted as one.
         field::join(&mut head.headers, &COOKIE, b"; ");
