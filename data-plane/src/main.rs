@@ -4,14 +4,13 @@ mod process;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use mailswitch_config::NodeConfig;
 use mailswitch_config::node::Environment;
 
 use crate::process::{Arguments, Failure};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::read();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -26,6 +25,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.only_check() {
         println!("{}: no errors", arguments.file().display());
         process::say_warnings(&checked.warnings);
+        for what in process::not_served(&checked.config) {
+            eprintln!("warning: {what}");
+        }
         return Ok(());
     }
     let config = checked.config;
@@ -35,6 +37,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     runtime.block_on(async {
         let telemetry = process::start_telemetry(&config)?;
         process::log_warnings(&checked.warnings);
+        for what in process::not_served(&config) {
+            tracing::warn!("{what}");
+        }
         let node = mailswitch_data_plane::node::start(config, descriptors, Some(telemetry.page())).await?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         process::stop_signal().await?;

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser};
+use mailswitch_config::table::mapping::MappingStore;
 use mailswitch_config::{Findings, NodeConfig, Source};
 use mailswitch_telemetry::{Logs, Service, StartError, Telemetry, name};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -31,6 +33,20 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
+    /// An empty `PROXY_CONFIG` is none.
+    pub(crate) fn read() -> Self {
+        let read = Self::parse();
+        if read.file().as_os_str().is_empty() {
+            Self::command()
+                .error(
+                    ErrorKind::MissingRequiredArgument,
+                    "no CONFIG.toml is named, and PROXY_CONFIG is empty",
+                )
+                .exit();
+        }
+        read
+    }
+
     pub(crate) fn file(&self) -> &Path {
         let file = self.check.as_ref().or(self.config.as_ref());
         file.map_or(Path::new(""), PathBuf::as_path)
@@ -98,6 +114,28 @@ pub(crate) fn say_warnings(warnings: &Findings) {
     if !warnings.is_empty() {
         eprintln!("{warnings}");
     }
+}
+
+/// What the file asks for and this version does not do yet, in words.
+pub(crate) fn not_served(config: &NodeConfig) -> Vec<String> {
+    let admin = config.admin.iter().map(|admin| {
+        format!(
+            "[admin] is checked, and not served by this version: nothing listens on {}",
+            admin.bind
+        )
+    });
+    let store = match &config.source {
+        Source::Alone(alone) => match alone.mapping.store {
+            MappingStore::File { .. } => None,
+            MappingStore::Redis(_) => Some("redis"),
+            MappingStore::Sql(_) => Some("sql"),
+        },
+        Source::ControlPlane(_) => None,
+    };
+    let store = store.map(|store| {
+        format!("mapping.source = \"{store}\" is checked, and this version does not start with it yet")
+    });
+    admin.chain(store).collect()
 }
 
 pub(crate) fn log_warnings(warnings: &Findings) {

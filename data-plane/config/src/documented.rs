@@ -151,3 +151,25 @@ fn every_key_of_a_fleets_file_is_documented_and_no_other() {
         [] as [&Key; 0]
     );
 }
+
+/// Each rule of the reference has its row, and a test that begins with its number.
+#[test]
+fn every_rule_is_documented_and_tested() {
+    const TESTS: &str = include_str!("../tests/rules.rs");
+    let rows: Vec<&str> = DOCS
+        .lines()
+        .filter_map(|line| line.strip_prefix("| V"))
+        .filter_map(|row| row.split(" |").next())
+        .flat_map(|numbers| numbers.split(", V"))
+        .collect();
+    let numbers: Vec<String> = (1..=26).map(|number: u8| number.to_string()).collect();
+    assert_eq!(rows, numbers);
+    for number in numbers {
+        let named = |name: &str| name.split('_').any(|word| word == format!("v{number}"));
+        let tests = TESTS.lines().filter_map(|line| line.strip_prefix("fn "));
+        assert!(
+            tests.into_iter().any(named),
+            "no test of rules.rs is named after V{number}"
+        );
+    }
+}

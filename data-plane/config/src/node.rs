@@ -194,18 +194,23 @@ fn read_alone(
         Normalize::Lowercase => Normalization::Lowercase,
     };
     let served: Vec<Served> = listeners.iter().map(Served::from).collect();
+    let file = match &mapping {
+        Some(Mapping {
+            store: MappingStore::File { path },
+            ..
+        }) => rule::mapping::read(report, &fleet, path).map(|file| (path, file)),
+        _ => None,
+    };
+    let entries = file.iter().flat_map(|(_, file)| &file.entries);
     let facts = Facts {
         report,
         fleet: &fleet,
         listeners: &served,
+        mapped: entries.map(|entry| entry.destination.as_str()).collect(),
     };
     facts.check();
-    if let Some(Mapping {
-        store: MappingStore::File { path },
-        ..
-    }) = &mapping
-    {
-        rule::mapping::check(&facts, path);
+    if let Some((path, file)) = &file {
+        rule::mapping::check(&facts, path, file);
     }
     Some(Alone {
         fleet,

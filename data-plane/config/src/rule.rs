@@ -7,6 +7,8 @@ pub(crate) mod listener;
 pub(crate) mod mapping;
 pub(crate) mod routing;
 
+use std::collections::BTreeSet;
+
 use crate::fleet::{FleetConfig, ReportedListener};
 use crate::protocol::Protocol;
 use crate::read::{Document, Place, Report};
@@ -17,6 +19,8 @@ pub(crate) struct Facts<'a, 'd> {
     pub(crate) report: &'a Report<'d>,
     pub(crate) fleet: &'a FleetConfig,
     pub(crate) listeners: &'a [Served],
+    /// Destinations that the mapping file names: what they lack is said of its lines.
+    pub(crate) mapped: BTreeSet<&'a str>,
 }
 
 /// A listener, of this file or as a node reported it.

@@ -1,4 +1,5 @@
-//! Each rule of configuration section 6, and what an operator reads when a file breaks it.
+//! Each rule of configuration section 6, and what an operator reads when a file breaks it. Named and ordered by the
+//! rules' numbers, which is how they are looked up: that is why this is one long file.
 
 mod support;
 
@@ -25,6 +26,13 @@ fn v1_a_destination_that_is_not_declared_is_named_with_the_declared_ones() {
 }
 
 #[test]
+fn v1_a_route_is_pinned_to_a_declared_destination() {
+    assert_snapshot!(said(&and(
+        "[[http.route]]\nmatch = \"/**\"\ndestination = \"newer\"\n"
+    )));
+}
+
+#[test]
 fn v2_a_listener_needs_an_address_of_its_own() {
     let twice = "
 [listener.other]
@@ -39,6 +47,15 @@ tls = \"plain\"
 bind = \"127.0.0.1:1143\"
 ";
     assert_snapshot!(said(&and(twice)));
+}
+
+#[test]
+fn v2_the_management_api_needs_an_address_of_its_own() {
+    let files = Files::new();
+    let said = files.about_node(&and(
+        "[admin]\nbind = \"127.0.0.1:1143\"\nbearer_token_file = \"/etc/mailswitch/admin.token\"\n",
+    ));
+    assert_snapshot!(said);
 }
 
 #[test]
@@ -164,6 +181,26 @@ tls_client_key = \"/etc/mailswitch/other.key\"",
 }
 
 #[test]
+fn v12_files_that_hold_no_certificate_or_no_key_are_named() {
+    let files = Files::new();
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    files.write("encrypted.key", encrypted);
+    let toml = with(
+        "host = \"legacy.example.org\"",
+        "host = \"legacy.example.org\"
+tls_client_cert = \"/nonexistent/client.pem\"
+tls_client_key = \"/etc/mailswitch/encrypted.key\"",
+    )
+    .replace(
+        "host = \"new.example.org\"",
+        "host = \"new.example.org\"
+tls_client_cert = \"/etc/mailswitch/key.pem\"
+tls_client_key = \"/etc/mailswitch/chain.pem\"",
+    );
+    assert_snapshot!(files.about_node(&toml));
+}
+
+#[test]
 fn v13_a_pin_has_64_digits() {
     let toml = with(
         "host = \"legacy.example.org\"",
@@ -191,6 +228,20 @@ fn v15_the_selected_source_has_its_section() {
 }
 
 #[test]
+fn v15_what_the_source_needs_is_not_empty() {
+    let redis = said(&with(
+        "source = \"file\"",
+        "source = \"redis\"\n[mapping.redis]\nurl = \"\"",
+    ));
+    let sql = said(&with(
+        "source = \"file\"",
+        "source = \"sql\"\n[mapping.sql]\nurl = \" \"\nquery = \"\"",
+    ));
+    let nothing = said(&with("source = \"file\"", "source = \"sql\"\n[mapping.sql]"));
+    assert_snapshot!(format!("{redis}\n\n{sql}\n\n{nothing}"));
+}
+
+#[test]
 fn v16_a_store_has_a_known_scheme_and_its_password_is_not_shown() {
     let toml = with(
         "source = \"file\"",
@@ -203,6 +254,19 @@ upsert_query = \"INSERT\"",
     let said = said(&toml);
     assert!(!said.contains("hunter2"));
     assert_snapshot!(said);
+}
+
+#[test]
+fn v16_a_store_that_can_be_written_only_by_half_is_worth_a_warning() {
+    let toml = with(
+        "source = \"file\"",
+        "source = \"sql\"
+[mapping.sql]
+url = \"postgres://db.example.org/mail\"
+query = \"SELECT node FROM placement WHERE login = $1\"
+delete_query = \"DELETE FROM placement WHERE login = $1\"",
+    );
+    assert_snapshot!(said(&toml));
 }
 
 #[test]
@@ -225,6 +289,30 @@ port = 4190
 tls = \"starttls\"
 ";
     assert_snapshot!(files.about_node(&toml));
+}
+
+#[test]
+fn v18_what_a_changing_store_may_name_is_worth_a_warning() {
+    let toml = with(
+        "source = \"file\"",
+        "source = \"redis\"\n[mapping.redis]\nurl = \"redis://127.0.0.1/0\"",
+    ) + "
+[listener.sieve]
+protocol = \"managesieve\"
+bind = [\"127.0.0.1:4190\"]
+tls = \"plain\"
+[destination.legacy.protocol.managesieve]
+port = 4190
+tls = \"starttls\"
+";
+    assert_snapshot!(said(&toml));
+}
+
+#[test]
+fn v26_upper_case_is_kept_where_logins_are_compared_as_they_come() {
+    let files = Files::new();
+    files.write("moved.tsv", "Cid@example.org new\ncid@example.org legacy\n");
+    assert_eq!(files.about_node(NODE), "");
 }
 
 #[test]
@@ -270,10 +358,57 @@ destination = \"new\"
 }
 
 #[test]
+fn v19_every_kind_of_pattern_that_cannot_be_read_says_why() {
+    let routes: String = ["/a}", "/[ab", "/a\\\\", "", "/{a,{b}"]
+        .iter()
+        .map(|pattern| format!("[[http.route]]\nmatch = \"{pattern}\"\n"))
+        .collect();
+    assert_snapshot!(said(&and(&(routes + "[[http.route]]\ndestination = \"new\"\n"))));
+}
+
+/// Also where the pattern is wrong: everything is said in one run.
+#[test]
+fn v20_pinned_and_fallback_destinations_serve_http() {
+    let routes = "
+[[http.route]]
+match = \"/{a\"
+destination = \"new\"
+[[http.route]]
+match = \"/b\"
+extract = { from = \"authorization\" }
+fallback = \"new\"
+[[http.route]]
+match = \"/c\"
+fallback = \"default\"
+";
+    assert_snapshot!(said(&and(routes)));
+    let serves = and(routes).replace("/{a", "/a")
+        + "[destination.new.protocol]\nhttp = { port = 443, tls = \"implicit\" }\n";
+    assert_eq!(said(&serves), "");
+}
+
+#[test]
 fn v21_a_mechanism_is_one_of_four_and_named_once() {
     assert_snapshot!(said(&and(
         "[capabilities.imap]\nsasl = [\"PLAIN\", \"CRAM-MD5\", \"plain\"]\nbanner = \"two\\nlines\"\n"
     )));
+}
+
+#[test]
+fn v21_each_protocol_has_its_own_list_and_case_does_not_matter() {
+    let tables = "
+[capabilities.pop3]
+sasl = [\"plain\", \"xoauth2\"]
+[capabilities.submission]
+sasl = [\"LOGIN\", \"SCRAM-SHA-256\"]
+[capabilities.managesieve]
+sasl = [\"OAUTHBEARER\", \"OAuthBearer\"]
+implementation = \"a\\u0000b\"
+sieve = \"fileinto\\r\\nOK\"
+[capabilities.imap]
+sasl = []
+";
+    assert_snapshot!(said(&and(tables)));
 }
 
 #[test]
@@ -289,6 +424,23 @@ fn v22_the_management_api_is_tls_with_a_long_token_that_is_never_shown() {
     let all = format!("{short}\n\n{none}\n\n{unreadable}");
     assert!(!all.contains("hunter2"));
     assert_snapshot!(all);
+}
+
+#[test]
+fn v22_a_short_token_is_refused_wherever_it_stands() {
+    let files = Files::new();
+    files.write("short.token", "hunter2\n");
+    let toml = files.here(&and(
+        "[admin]\nbind = \"127.0.0.1:9443\"\nbearer_token_file = \"/etc/mailswitch/short.token\"\nmin_token_len = 16\n",
+    ));
+    let file = files.shown(NodeConfig::parse(&toml, "proxy.toml", &Environment::default()));
+    let environment = Environment {
+        admin_token: Some("hunter3".to_owned()),
+    };
+    let environment = files.shown(NodeConfig::parse(&toml, "proxy.toml", &environment));
+    let both = format!("{file}\n\n{environment}");
+    assert!(!both.contains("hunter"));
+    assert_snapshot!(both);
 }
 
 #[test]
@@ -319,6 +471,29 @@ fn v23_tls_keeps_a_version_and_a_suite() {
 disable_cipher_suites = [\"tls_aes_128_gcm_sha256\", \"TLS13_AES_256_GCM_SHA384\", \"TLS_CHACHA20_POLY1305_SHA256\"]\n",
     ));
     assert_snapshot!(format!("{old}\n\n{nothing}"));
+}
+
+#[test]
+fn v23_without_any_suite_of_either_version_nothing_is_left() {
+    let suites = [
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_AES_128_GCM_SHA256",
+        "TLS_CHACHA20_POLY1305_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    ];
+    let toml = |suites: &[&str]| and(&format!("[tls.protocols]\ndisable_cipher_suites = {suites:?}\n"));
+    assert_eq!(said(&toml(&suites[1..])), "");
+    let said = said(&toml(&suites));
+    assert!(
+        said.contains("error: tls.protocols.disable_cipher_suites = ")
+            && said.ends_with("no suite is left for TLS 1.2 and later; remove some of them"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -360,6 +535,28 @@ fn v24_tls_without_a_certificate_is_worth_a_warning() {
 }
 
 #[test]
+fn v24_a_subject_of_a_star_is_a_default_and_a_leaf_from_the_future_is_worth_a_warning() {
+    let files = Files::new();
+    let mut future = rcgen::CertificateParams::new(["mail.example.org".to_owned()]).unwrap();
+    future.not_before = rcgen::date_time_ymd(2999, 1, 1);
+    future.not_after = rcgen::date_time_ymd(3000, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    files.write("future.pem", &future.self_signed(&key).unwrap().pem());
+    files.write("future.key", &key.serialize_pem());
+    let toml = and("
+[tls.certificate.a]
+cert = \"/etc/mailswitch/chain.pem\"
+key = \"/etc/mailswitch/key.pem\"
+default = true
+[tls.certificate.b]
+cert = \"/etc/mailswitch/future.pem\"
+key = \"/etc/mailswitch/future.key\"
+subjects = [\"b.example.org\", \"*\"]
+");
+    assert_snapshot!(files.about_node(&toml));
+}
+
+#[test]
 fn v25_http2_on_a_mail_leg_is_said_to_have_no_effect() {
     let said = said(&with(
         "host = \"new.example.org\"",
@@ -390,4 +587,41 @@ port = 443
 tls = \"implicit\"
 ";
     assert_snapshot!(said(&toml));
+}
+
+#[test]
+fn v25_a_pin_wins_over_no_verification_and_that_is_said() {
+    let pin = "ab".repeat(32);
+    let toml = with(
+        "host = \"new.example.org\"",
+        &format!(
+            "host = \"new.example.org\"\ntls_allow_invalid_certs = true\ntls_pinned_cert_sha256 = \"{pin}\""
+        ),
+    );
+    assert_snapshot!(said(&toml));
+}
+
+#[test]
+fn v25_announcing_by_xclient_and_starttls_have_no_effect_where_bytes_pass_unread() {
+    let toml = with(
+        "host = \"new.example.org\"",
+        "host = \"new.example.org\"
+protocol.lmtp = { port = 24, tls = \"starttls\", forwarding = \"xclient\" }
+protocol.http = { port = 443, tls = \"implicit\", forwarding = \"xclient\" }",
+    );
+    assert_snapshot!(said(&toml));
+}
+
+#[test]
+fn a_listener_that_lets_nobody_in_is_worth_a_warning_and_no_attempts_mean_one() {
+    let toml = with(
+        "tls = \"plain\"",
+        "tls = \"plain\"\nmax_connections = 0\nmax_auth_attempts = 0",
+    );
+    assert_snapshot!(said(&toml));
+    let listeners = Files::new().node(&toml).unwrap().config.listeners;
+    assert_eq!(
+        (listeners[0].max_connections, listeners[0].max_auth_attempts),
+        (0, 1)
+    );
 }

@@ -1,6 +1,6 @@
 //! Reading a fleet's file: as every site would see it, so that what one site alone gets wrong is found as well.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{FleetConfig, FleetFile, ReportedListener, read_tables};
@@ -71,6 +71,7 @@ pub(crate) fn read_fleet(report: &Report<'_>, served: &[Served]) -> FleetConfig 
         report,
         fleet: &config,
         listeners: served,
+        mapped: BTreeSet::new(),
     };
     facts.check();
     config

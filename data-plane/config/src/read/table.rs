@@ -68,7 +68,16 @@ impl<'r, 'd> TableReader<'r, 'd> {
             self.report.missing(&self.at(key), "this key is required", remedy);
             return None;
         }
-        self.get(key, read)
+        self.get(key, |node| {
+            read(node).map_err(|wrong| match wrong.message.as_str() {
+                // It cannot be removed.
+                value::EMPTY => Wrong {
+                    remedy: remedy.to_owned(),
+                    ..wrong
+                },
+                _ => wrong,
+            })
+        })
     }
 
     /// A text that is not empty.

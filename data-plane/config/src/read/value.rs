@@ -49,12 +49,13 @@ pub(crate) fn string(node: &Node) -> Result<String, Wrong> {
     }
 }
 
+/// What is wrong with a text that has nothing in it.
+pub(crate) const EMPTY: &str = "this is empty";
+
 /// A text with something in it.
 pub(crate) fn filled(node: &Node) -> Result<String, Wrong> {
     match string(node)? {
-        text if text.trim().is_empty() => {
-            Err(Wrong::new("this is empty", "write a value, or remove the key"))
-        }
+        text if text.trim().is_empty() => Err(Wrong::new(EMPTY, "write a value, or remove the key")),
         text => Ok(text),
     }
 }
@@ -108,7 +109,10 @@ pub(crate) fn ratio(node: &Node) -> Result<f64, Wrong> {
         .ok_or_else(|| Wrong::new("this is no share of a whole", "write a number from 0.0 to 1.0"))
 }
 
-/// A duration.
+/// Longer than anything runs; added to a clock, the 64 bits of the grammar would not fit into it.
+const A_CENTURY: Duration = Duration::from_secs(36_525 * 86_400);
+
+/// A duration, of at most a century.
 pub(crate) fn duration(node: &Node) -> Result<Duration, Wrong> {
     let remedy = "write a whole number and one unit of ms, s, m, h or d, such as \"30s\"";
     let text = match &node.value {
@@ -120,7 +124,8 @@ pub(crate) fn duration(node: &Node) -> Result<Duration, Wrong> {
             ));
         }
     };
-    duration::parse(text).map_err(|mistake| {
+    let parsed = duration::parse(text).map(|duration| duration.min(A_CENTURY));
+    parsed.map_err(|mistake| {
         let remedy = match mistake {
             InvalidDuration::MissingUnit => {
                 format!("write \"{}s\" or another unit of ms, s, m, h or d", text.trim())

@@ -17,12 +17,17 @@ pub(crate) fn check(report: &Report<'_>, tls: &Tls, listeners: &[Listener], has_
             let places = [place.key("cert"), place.key("key")];
             pem::check_pair(report, &places, &certificate.cert, &certificate.key);
         }
-        if certificate.default {
+        if certificate.is_default() {
+            let key = if certificate.default {
+                "default"
+            } else {
+                "subjects"
+            };
             match default {
                 Some(first) => report.error(
-                    &place.key("default"),
+                    &place.key(key),
                     format!("certificate \"{first}\" is the default already"),
-                    "let one certificate be the default",
+                    "let one certificate be the default: by default = true, or by the subject \"*\"",
                 ),
                 None => default = Some(&certificate.name),
             }

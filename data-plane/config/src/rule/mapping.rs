@@ -5,27 +5,34 @@ use std::path::Path;
 
 use super::{Facts, listed};
 use crate::finding::{Finding, Severity};
-use crate::mapping_file::{self, Mistake};
+use crate::fleet::FleetConfig;
+use crate::mapping_file::{self, MappingFile, Mistake};
 use crate::protocol::{Keyword as _, Protocol};
-use crate::read::{Place, quoted};
+use crate::read::{Place, Report, quoted};
 
 /// A file with the wrong separator has as many mistakes as lines; the operator needs the first ones.
 const MOST: usize = 100;
 
-pub(crate) fn check(facts: &Facts<'_, '_>, path: &Path) {
-    let place = Place::of(["mapping", "file", "path"]);
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
+/// The file, if it can be read at all; else that is reported.
+pub(crate) fn read(report: &Report<'_>, fleet: &FleetConfig, path: &Path) -> Option<MappingFile> {
+    match std::fs::read(path) {
+        Ok(bytes) => Some(mapping_file::parse(&bytes, &fleet.normalization)),
         Err(error) => {
-            facts.report.error(
-                &place,
+            report.error(
+                &place(),
                 format!("this file cannot be read: {error}"),
                 "name a file that the program's user may read; it may be empty",
             );
-            return;
+            None
         }
-    };
-    let file = mapping_file::parse(&bytes, &facts.fleet.normalization);
+    }
+}
+
+fn place() -> Place {
+    Place::of(["mapping", "file", "path"])
+}
+
+pub(crate) fn check(facts: &Facts<'_, '_>, path: &Path, file: &MappingFile) {
     let mut findings = Gathered {
         file: path.display().to_string(),
         found: Vec::new(),
@@ -34,9 +41,9 @@ pub(crate) fn check(facts: &Facts<'_, '_>, path: &Path) {
         let (severity, message, remedy) = explain(problem.mistake);
         findings.add(severity, problem.line, problem.shown.clone(), message, remedy);
     }
-    check_destinations(facts, &file, &mut findings);
-    check_duplicates(&file, &mut findings);
-    findings.report(facts, &place);
+    check_destinations(facts, file, &mut findings);
+    check_duplicates(file, &mut findings);
+    findings.report(facts, &place());
 }
 
 fn explain(mistake: Mistake) -> (Severity, String, &'static str) {
@@ -65,7 +72,7 @@ fn explain(mistake: Mistake) -> (Severity, String, &'static str) {
 }
 
 /// V17 and V18: once per destination and protocol, at the first line that names it.
-fn check_destinations(facts: &Facts<'_, '_>, file: &mapping_file::MappingFile, findings: &mut Gathered) {
+fn check_destinations(facts: &Facts<'_, '_>, file: &MappingFile, findings: &mut Gathered) {
     let declared = facts.declared();
     let mut seen = BTreeSet::new();
     for entry in &file.entries {
@@ -86,6 +93,10 @@ fn check_destinations(facts: &Facts<'_, '_>, file: &mapping_file::MappingFile, f
         let Some(destination) = facts.fleet.destination(name) else {
             continue;
         };
+        if facts.fleet.routing.default_destination.as_ref() == Some(&destination.name) {
+            // V6 says it, of everybody.
+            continue;
+        }
         for &protocol in Protocol::ALL.iter().filter(|protocol| protocol.is_interactive()) {
             let Some(listeners) = facts.serving(protocol) else {
                 continue;
@@ -112,7 +123,7 @@ fn check_destinations(facts: &Facts<'_, '_>, file: &mapping_file::MappingFile, f
 }
 
 /// V26.
-fn check_duplicates(file: &mapping_file::MappingFile, findings: &mut Gathered) {
+fn check_duplicates(file: &MappingFile, findings: &mut Gathered) {
     let mut last = BTreeMap::new();
     for entry in &file.entries {
         if let Some((line, destination)) = last.insert(&entry.identifier, (entry.line, &entry.destination))

@@ -29,7 +29,8 @@ pub(super) fn check(facts: &Facts<'_, '_>) {
         check_no_pass_through(facts, &place("smtp_passthrough_destination"));
     }
     for destination in facts.fleet.destinations.values() {
-        if Some(destination.name.as_str()) != default {
+        let name = destination.name.as_str();
+        if Some(name) != default && !facts.mapped.contains(name) {
             warn_of_missing_legs(facts, destination);
         }
     }

@@ -23,7 +23,7 @@ pub struct Listener {
     pub proxy_protocol: ProxyProtocol,
     /// Who may send one; not empty unless `proxy_protocol` is off. Also whose hop counts are believed.
     pub proxy_trusted: Vec<Cidr>,
-    /// Over all its sockets; more are closed without a byte.
+    /// Over all its sockets; more are closed without a byte. With 0 all are, which is worth a warning.
     pub max_connections: usize,
     /// Bounds the PROXY header, the TLS handshake, and the whole dialogue before login, each.
     pub preauth_timeout: Duration,
@@ -104,9 +104,18 @@ impl Listener {
         let tls = table.require("tls", &format!("write {}", choices::<TlsMode>()), value::keyword);
         let proxy_protocol = table.keyword("proxy_protocol", ProxyProtocol::Off);
         let proxy_trusted = table.list("proxy_trusted", range).unwrap_or_default();
-        let max_connections = table.number("max_connections", Self::MAX_CONNECTIONS, 1, MOST_CONNECTIONS);
+        let max_connections = table.number("max_connections", Self::MAX_CONNECTIONS, 0, MOST_CONNECTIONS);
+        if max_connections == 0 {
+            table.report.warning(
+                &table.at("max_connections"),
+                format!("listener \"{name}\" closes every connection at once"),
+                "write how many it may have, or remove the listener",
+            );
+        }
         let preauth_timeout = table.duration("preauth_timeout", Self::PREAUTH_TIMEOUT);
-        let max_auth_attempts = table.number("max_auth_attempts", Self::MAX_AUTH_ATTEMPTS, 1, u32::MAX);
+        let max_auth_attempts = table
+            .number("max_auth_attempts", Self::MAX_AUTH_ATTEMPTS, 0, u32::MAX)
+            .max(1);
         let forwarded = table.keyword("forwarded", InboundForwarded::Off);
         table.finish();
         Some(Self {

@@ -51,9 +51,6 @@ impl Default for Server {
 }
 
 impl Server {
-    /// Longest hop count that a chain of proxies can need.
-    const MAX_TTL: u32 = 255;
-
     pub(crate) fn read(mut table: TableReader<'_, '_>) -> Self {
         let absent = Self::default();
         let server = Self {
@@ -76,7 +73,7 @@ impl Server {
                 u32::MAX,
             ),
             host_down_cooldown: table.duration("host_down_cooldown", absent.host_down_cooldown),
-            proxy_ttl: table.number("proxy_ttl", absent.proxy_ttl, 0, Self::MAX_TTL),
+            proxy_ttl: table.number("proxy_ttl", absent.proxy_ttl, 0, u32::MAX),
             log_level: table.text("log_level").unwrap_or(absent.log_level),
         };
         table.finish();

@@ -78,6 +78,12 @@ impl Tls {
 }
 
 impl Certificate {
+    /// It is shown to clients that ask for no name that any certificate has.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        self.default || self.subjects.iter().any(|subject| subject == "*")
+    }
+
     fn read(name: CertificateName, mut table: TableReader<'_, '_>) -> Option<Self> {
         let cert = table.require(
             "cert",
