@@ -250,7 +250,8 @@ pub fn swaks(
         ])
         .args([
             "--header",
-            &format!("Message-ID: {message_id}"),
+            // As in its own template, which it replaces then.
+            &format!("Message-Id: {message_id}"),
             "--timeout",
             "30",
         ])

@@ -16,6 +16,7 @@ pub mod lone;
 pub mod place;
 pub mod postfix;
 pub mod process;
+pub mod programs;
 pub mod raw;
 pub mod relay;
 pub mod scripted;
