@@ -20,6 +20,7 @@ mod limits;
 mod line;
 mod output;
 mod pop3;
+pub mod proxy_header;
 pub mod sasl;
 mod secret;
 mod submission;
