@@ -34,7 +34,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     process::keep_secrets_out_of_core_dumps();
     let descriptors = process::raise_descriptor_limit();
     let runtime = process::runtime(config.server.threads)?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let telemetry = process::start_telemetry(&config)?;
         process::log_warnings(&checked.warnings);
         for what in process::not_served(&config) {
@@ -45,11 +45,18 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         process::stop_signal().await?;
         tokio::select! {
             () = node.stop() => {}
-            second = process::stop_signal() => second?,
+            second = process::stop_signal() => {
+                second?;
+                // At once (behaviour §11): not even for the last traces, whose collector may be what hangs.
+                std::process::exit(0);
+            }
         }
         telemetry.shutdown().await;
         Ok(())
-    })
+    });
+    // A name that is being looked up, or a file that is being read, does not hold the end up.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The failure and its causes; not those that it has told itself.

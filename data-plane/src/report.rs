@@ -17,6 +17,8 @@ use opentelemetry::metrics::UpDownCounter;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use crate::listen::Occupied;
+
 /// How a login ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LoginOutcome {
@@ -155,10 +157,13 @@ impl Report {
 
     /// A listener took a connection, or closed it because it was full.
     pub fn connection(&self, listener: &str, taken: Taken) {
-        let attributes = [KeyValue::new(name::LISTENER, listener.to_owned())];
+        let listener = KeyValue::new(name::LISTENER, listener.to_owned());
         match taken {
-            Taken::Yes => self.instruments.connections.add(1, &attributes),
-            Taken::No => self.instruments.connections_refused.add(1, &attributes),
+            Taken::Yes => self.instruments.connections.add(1, &[listener]),
+            Taken::No(limit) => {
+                let why = KeyValue::new(name::ERROR, limit.as_str());
+                self.instruments.connections_refused.add(1, &[listener, why]);
+            }
         }
     }
 
@@ -282,7 +287,7 @@ pub enum Taken {
     /// It is served.
     Yes,
     /// There was no room.
-    No,
+    No(Occupied),
 }
 
 fn leg(destination: &str, protocol: Protocol) -> [KeyValue; 2] {

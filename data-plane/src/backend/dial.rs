@@ -3,14 +3,17 @@
 //! Linger is zero from before the connect on (promise Q2): a leg that is dropped, and one whose process is killed, is
 //! reset, so that the backend discards what is queued. An orderly end half-closes first.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use mailswitch_config::DestinationName;
 use mailswitch_config::table::destination::Destination;
+use nix::errno::Errno;
+use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -41,6 +44,18 @@ pub enum DialError {
         /// As configured.
         host: String,
     },
+    /// This machine cannot make a connection now: no descriptors, no ports, an address in `source_ips` that it does not
+    /// have. It says nothing about the destination.
+    #[error("this machine cannot make a connection to {address}{}", .from.map(|from| format!(" from {from}")).unwrap_or_default())]
+    Ourselves {
+        /// That was tried last.
+        address: SocketAddr,
+        /// Of `source_ips`.
+        from: Option<IpAddr>,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// No address accepted. The last one's reason.
     #[error("cannot connect to {address}")]
     Connect {
@@ -66,7 +81,14 @@ pub struct Connected {
 pub struct Dialler {
     names: Names,
     own: OwnListeners,
-    next_source: AtomicUsize,
+    turns: Mutex<HashMap<DestinationName, Turns>>,
+}
+
+/// How often a destination was dialled from its `source_ips`, by family: each goes round its own entries.
+#[derive(Debug, Default)]
+struct Turns {
+    v4: usize,
+    v6: usize,
 }
 
 impl Dialler {
@@ -91,7 +113,7 @@ impl Dialler {
         for &ip in found.iter() {
             let target = SocketAddr::new(ip, port);
             self.own.check(target)?;
-            if let Some(source) = self.source_for(ip, &destination.source_ips) {
+            if let Some(source) = self.source_for(ip, destination) {
                 targets.push((target, source));
             }
         }
@@ -102,7 +124,8 @@ impl Dialler {
     }
 
     /// The address to dial from, by turns. Outer none: there is no entry of the family.
-    fn source_for(&self, target: IpAddr, sources: &[IpAddr]) -> Option<Option<IpAddr>> {
+    fn source_for(&self, target: IpAddr, destination: &Destination) -> Option<Option<IpAddr>> {
+        let sources = &destination.source_ips;
         if sources.is_empty() {
             return Some(None);
         }
@@ -112,7 +135,16 @@ impl Dialler {
                 .filter(|source| source.is_ipv4() == target.is_ipv4())
         };
         let count = same_family().count();
-        let turn = self.next_source.fetch_add(1, Ordering::Relaxed);
+        let turn = {
+            let mut turns = self.turns.lock();
+            let turns = turns.entry(destination.name.clone()).or_default();
+            let turn = if target.is_ipv4() {
+                &mut turns.v4
+            } else {
+                &mut turns.v6
+            };
+            std::mem::replace(turn, turn.wrapping_add(1))
+        };
         same_family().nth(turn.checked_rem(count)?).copied().map(Some)
     }
 }
@@ -169,9 +201,34 @@ async fn attempt(address: SocketAddr, source: Option<IpAddr>) -> Result<Connecte
             round_trip: start.elapsed(),
         })
     };
-    connect()
-        .await
-        .map_err(|source| DialError::Connect { address, source })
+    connect().await.map_err(|error| match is_our_own(&error) {
+        true => DialError::Ourselves {
+            address,
+            from: source,
+            source: error,
+        },
+        false => DialError::Connect {
+            address,
+            source: error,
+        },
+    })
+}
+
+/// Errors of socket(2), bind(2) and connect(2) that come about without a word of the other side.
+fn is_our_own(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(
+            Errno::EMFILE
+                | Errno::ENFILE
+                | Errno::ENOBUFS
+                | Errno::ENOMEM
+                | Errno::EADDRINUSE
+                | Errno::EADDRNOTAVAIL
+                | Errno::EACCES
+                | Errno::EPERM
+        )
+    )
 }
 
 #[cfg(test)]
@@ -221,6 +278,49 @@ mod tests {
         }
         seen.sort();
         assert_eq!(seen, ["127.0.0.7", "127.0.0.7", "127.0.0.8", "127.0.0.8"]);
+    }
+
+    #[test]
+    fn each_destination_goes_round_its_own_addresses_of_each_family() {
+        let addresses = [
+            "192.0.2.1",
+            "2001:db8::1",
+            "192.0.2.2",
+            "2001:db8::2",
+            "2001:db8::3",
+        ];
+        let legacy = destination(IpAddr::from([192, 0, 2, 9]), &addresses);
+        let mut other = legacy.clone();
+        other.name = "other".into();
+        let dialler = Dialler::default();
+        let mut seen = Vec::new();
+        for target in ["192.0.2.9", "2001:db8::9"].repeat(3) {
+            // Both families in one dial, and another destination in between, take nobody's turn.
+            let target = target.parse().expect("an address");
+            dialler.source_for(target, &other);
+            let source = dialler.source_for(target, &legacy).flatten();
+            seen.push(source.expect("an address").to_string());
+        }
+        let expected = [
+            "192.0.2.1",
+            "2001:db8::1",
+            "192.0.2.2",
+            "2001:db8::2",
+            "192.0.2.1",
+            "2001:db8::3",
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[tokio::test]
+    async fn a_source_address_that_this_machine_does_not_have_is_our_own_fault_and_is_named() {
+        let (_listener, address) = backend().await;
+        let error = Dialler::default()
+            .connect(&destination(address.ip(), &["192.0.2.77"]), address.port())
+            .await
+            .expect_err("it cannot be bound");
+        assert!(matches!(error, DialError::Ourselves { .. }), "{error:?}");
+        assert!(error.to_string().contains("192.0.2.77"), "{error}");
     }
 
     #[tokio::test]

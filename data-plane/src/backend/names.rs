@@ -14,7 +14,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The answers that the resolver gave last.
 #[derive(Debug, Default)]
-pub struct Names(Mutex<HashMap<String, Arc<[IpAddr]>>>);
+pub struct Names(Mutex<HashMap<String, Known>>);
+
+#[derive(Debug, Clone)]
+struct Known {
+    addresses: Arc<[IpAddr]>,
+    resolver: Resolver,
+}
+
+/// What it did when it was asked last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resolver {
+    Answers,
+    IsDown,
+}
 
 impl Names {
     /// The addresses of a host, families interleaved, the resolver's first choice first (RFC 8305 §4).
@@ -26,7 +39,7 @@ impl Names {
             Host::Address(address) => return Ok(Arc::from([*address])),
             Host::Name(name) => name,
         };
-        let known = self.0.lock().get(name).map(Arc::clone);
+        let known = self.0.lock().get(name).cloned();
         let lookup = tokio::net::lookup_host((name.as_str(), 0));
         let answer = match &known {
             None => lookup.await,
@@ -38,16 +51,35 @@ impl Names {
         match (found, known) {
             (Ok(found), _) if !found.is_empty() => {
                 let addresses: Arc<[IpAddr]> = interleave(found).into();
-                self.0.lock().insert(name.clone(), Arc::clone(&addresses));
+                self.remember(name, &addresses, Resolver::Answers);
                 Ok(addresses)
             }
             (failed, Some(known)) => {
-                tracing::warn!(host = name, error = ?failed.err(), "name lookup failed: using its last addresses");
-                Ok(known)
+                // Each login asks: one line for all of them, until it answers again.
+                if self.remember(name, &known.addresses, Resolver::IsDown) == Some(Resolver::Answers) {
+                    tracing::warn!(
+                        host = name,
+                        error = ?failed.err(),
+                        "name lookup failed: its last addresses serve until it can be resolved again"
+                    );
+                }
+                Ok(known.addresses)
             }
             (Err(error), None) => Err(error),
             (Ok(_), None) => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+}
+
+impl Names {
+    /// Gives what the resolver had done before.
+    fn remember(&self, name: &str, addresses: &Arc<[IpAddr]>, resolver: Resolver) -> Option<Resolver> {
+        let known = Known {
+            addresses: Arc::clone(addresses),
+            resolver,
+        };
+        let before = self.0.lock().insert(name.to_owned(), known);
+        before.map(|before| before.resolver)
     }
 }
 
@@ -106,10 +138,7 @@ mod tests {
         let host = Host::Name("no-such-host.invalid".to_owned());
         assert!(names.addresses(&host).await.is_err());
         let good: Arc<[IpAddr]> = addresses(&["192.0.2.1"]).into();
-        names
-            .0
-            .lock()
-            .insert("no-such-host.invalid".to_owned(), Arc::clone(&good));
+        names.remember("no-such-host.invalid", &good, Resolver::Answers);
         assert_eq!(names.addresses(&host).await.expect("the last answer"), good);
     }
 

@@ -71,7 +71,7 @@ pub async fn accept(
                 }
                 Err(Refused::Gone) => {}
                 Err(Refused::Full(limit)) => {
-                    entry.report.connection(&entry.name, Taken::No);
+                    entry.report.connection(&entry.name, Taken::No(limit));
                     // A full listener is a metric, not silence; one line for each would be a flood.
                     let before = entry.turned_away.fetch_add(1, Ordering::Relaxed);
                     if before.is_power_of_two() || before == 0 {

@@ -26,6 +26,8 @@ pub struct Room {
     pub per_client: usize,
     /// Connections that have not signed in, on all listeners.
     pub before_login: usize,
+    /// Of these, logins that wait while their account is held: never so many that nobody else can sign in.
+    pub held: usize,
 }
 
 impl Room {
@@ -38,6 +40,7 @@ impl Room {
         Self {
             per_client: half,
             before_login: half,
+            held: half / 2,
         }
     }
 }
@@ -54,6 +57,18 @@ pub enum Occupied {
     /// `Room::before_login`.
     #[error("too many connections have not signed in")]
     BeforeLogin,
+}
+
+impl Occupied {
+    /// As in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Listener => "listener_full",
+            Self::Client => "client_limit",
+            Self::BeforeLogin => "login_limit",
+        }
+    }
 }
 
 /// The counters of one node.
@@ -205,6 +220,14 @@ mod tests {
     }
 
     #[test]
+    fn logins_that_wait_for_a_held_account_never_take_all_places_before_login() {
+        for descriptors in [0, 256, 1024, 65_536, u64::MAX] {
+            let room = Room::for_descriptors(descriptors);
+            assert!(room.held > 0 && room.held < room.before_login, "{room:?}");
+        }
+    }
+
+    #[test]
     fn a_full_listener_takes_one_more_when_one_leaves() {
         let limits = Limits::new(Room::for_descriptors(4096));
         let listener = Arc::default();
@@ -222,6 +245,7 @@ mod tests {
         let room = Room {
             per_client: 2,
             before_login: 100,
+            held: 1,
         };
         let limits = Limits::new(room);
         let listener = Arc::default();
@@ -239,6 +263,7 @@ mod tests {
         let room = Room {
             per_client: 100,
             before_login: 2,
+            held: 1,
         };
         let limits = Limits::new(room);
         let listener = Arc::default();
@@ -256,6 +281,7 @@ mod tests {
         let room = Room {
             per_client: 1,
             before_login: 100,
+            held: 1,
         };
         let limits = Limits::new(room);
         let listener = Arc::default();

@@ -108,7 +108,9 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
     }
     let (report, breaker_changes) = Report::new();
     let report = Arc::new(report);
-    let (knowledge, feed) = knowledge(&config, &report, breaker_changes)?;
+    let room = Room::for_descriptors(descriptors);
+    say_limits(descriptors, room);
+    let (knowledge, feed) = knowledge(&config, room, &report, breaker_changes)?;
     let others = config.admin.iter().map(|admin| admin.bind);
     let others: Vec<SocketAddr> = others
         .chain(config.metrics.iter().map(|metrics| metrics.bind))
@@ -144,7 +146,7 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
         renewing: Mutex::new(()),
     });
     let fronts = fronts(bound, &node)?;
-    let mut running = serve(node, fronts, addresses, Room::for_descriptors(descriptors));
+    let mut running = serve(node, fronts, addresses, room);
     if let Some(feed) = feed {
         let stop = running.feed_stop.clone();
         let host: Arc<dyn Host> = Arc::clone(&running.node) as Arc<dyn Host>;
@@ -180,10 +182,11 @@ async fn serve_pages(pages: Pages, page: Page, node: Arc<Node>, accepting: Cance
 /// What a node knows, and the feed that keeps it up to date where it belongs to a fleet.
 fn knowledge(
     config: &NodeConfig,
+    room: Room,
     report: &Arc<Report>,
     news: UnboundedReceiver<wire::Breaker>,
 ) -> Result<(Arc<Knowledge>, Option<Feed>), StartError> {
-    let waits = WaitPolicy::default();
+    let waits = waits(room);
     match &config.source {
         Source::Alone(alone) => {
             let knowledge = source::file::open(
@@ -200,6 +203,25 @@ fn knowledge(
             Ok((knowledge, Some(feed)))
         }
     }
+}
+
+fn waits(room: Room) -> WaitPolicy {
+    WaitPolicy {
+        per_node: room.held,
+        ..WaitPolicy::default()
+    }
+}
+
+fn say_limits(descriptors: u64, room: Room) {
+    let waits = waits(room);
+    tracing::info!(
+        descriptors,
+        per_client = room.per_client,
+        before_login = room.before_login,
+        held = waits.per_node,
+        held_per_account = waits.per_identifier,
+        "limits"
+    );
 }
 
 fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Result<Vec<(Bound, Arc<Front>)>, StartError> {
@@ -236,11 +258,6 @@ fn serve(
     addresses: Vec<SocketAddr>,
     room: Room,
 ) -> Running {
-    tracing::info!(
-        per_client = room.per_client,
-        before_login = room.before_login,
-        "limits on connections"
-    );
     let limits = Limits::new(room);
     let accepting = CancellationToken::new();
     let mut tasks = JoinSet::new();

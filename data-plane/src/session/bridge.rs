@@ -115,6 +115,15 @@ enum Last {
     ToClient,
 }
 
+/// One of the two ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Who connected to us.
+    Client,
+    /// Whom we connected to.
+    Backend,
+}
+
 /// Moves bytes until there is a reason to stop.
 #[derive(Debug)]
 struct Bridge<O> {
@@ -127,6 +136,7 @@ struct Bridge<O> {
     quiet_after: Duration,
     moved_at: Instant,
     last: Last,
+    first_to_end: Option<Side>,
     overseer: O,
 }
 
@@ -146,6 +156,7 @@ impl<O: Overseer> Bridge<O> {
             quiet_after: QUIET.max(legs.round_trip * 2),
             moved_at: Instant::now(),
             last,
+            first_to_end: None,
             overseer,
         }
     }
@@ -172,6 +183,7 @@ impl<O: Overseer> Bridge<O> {
             reason,
             to_backend: self.to_backend.moved(),
             to_client: self.to_client.moved(),
+            first_to_end: self.first_to_end,
             client: self.client,
             backend: self.backend,
             rest: self.to_client,
@@ -188,6 +200,15 @@ impl<O: Overseer> Bridge<O> {
         let up = self.to_backend.poll_move(cx, client, backend);
         let down = self.to_client.poll_move(cx, backend, client);
         let after = (self.to_backend.moved(), self.to_client.moved());
+        if self.first_to_end.is_none() {
+            self.first_to_end = match (&up, &down) {
+                _ if self.to_client.reader_has_ended() => Some(Side::Backend),
+                (_, Poll::Ready(Err(Broken::Reader))) => Some(Side::Backend),
+                _ if self.to_backend.reader_has_ended() => Some(Side::Client),
+                (Poll::Ready(Err(Broken::Reader)), _) => Some(Side::Client),
+                _ => None,
+            };
+        }
         if before != after {
             self.moved_at = Instant::now();
             self.overseer.moved(self.moved_at);

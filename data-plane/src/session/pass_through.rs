@@ -10,10 +10,11 @@ use std::task::Context;
 use std::time::Instant;
 
 use mailswitch_config::DestinationName;
+use mailswitch_config::protocol::Keyword as _;
 use mailswitch_config::table::routing::SmtpRouting;
 use tokio::time::timeout;
 
-use super::bridge::{self, EndReason, Legs, Overseer, Owner, Stopped, Wish};
+use super::bridge::{self, EndReason, Legs, Overseer, Owner, Side, Stopped, Wish};
 use super::close::Over;
 use super::control::{Connection, Told};
 use super::{Client, Front, answer, dialogue};
@@ -114,6 +115,8 @@ struct Passing {
     listed: PassedThrough,
     connection: Connection,
     since: Instant,
+    /// What an early end of the backend often means.
+    hint: &'static str,
     _permit: Permit,
     _open: Open,
 }
@@ -148,6 +151,7 @@ fn begin(client_leg: Leg, opened: Opened, client: Client, listed: PassedThrough)
         listed,
         connection,
         since,
+        hint: opened.hint,
         _permit: permit,
     };
     tokio::spawn(bridge::Task::new(legs, passing));
@@ -177,6 +181,19 @@ async fn end(passing: Passing, stopped: Stopped) {
     let listed = &passing.listed;
     listed.enters(Phase::Ending);
     let over = Over::of(&stopped, listed.destination().clone(), passing.since);
+    if stopped.to_client == 0 && stopped.first_to_end == Some(Side::Backend) {
+        let about = listed.about();
+        tracing::warn!(
+            session = %about.id,
+            listener = %about.listener,
+            protocol = about.protocol.as_str(),
+            peer = %about.client,
+            destination = listed.destination().as_str(),
+            stage = "greeting",
+            cause = format!("the backend closed before it said anything{}", passing.hint),
+            "backend unavailable"
+        );
+    }
     let (client_end, backend_end) = stopped.into_ends();
     // Nobody waits for a proof of this leg's end: what does not end in time is reset.
     let (ended, ()) = tokio::join!(timeout(LEG_END_TIMEOUT, backend_end), client_end);

@@ -119,7 +119,9 @@ impl EstablishError {
     pub(super) fn failure(&self, ends: &ClientEnds) -> Option<Failure> {
         match self {
             Self::Unknown(_) | Self::NoEndpoint { .. } | Self::NoTls { .. } | Self::Down(_) => None,
-            Self::Dial(DialError::Loop(_) | DialError::NoSourceAddress { .. }) => None,
+            Self::Dial(
+                DialError::Loop(_) | DialError::NoSourceAddress { .. } | DialError::Ourselves { .. },
+            ) => None,
             Self::Dial(DialError::Resolve { .. } | DialError::Connect { .. }) => Some(Failure::HostLevel),
             Self::TimedOut {
                 stage: Stage::Connect,
@@ -133,7 +135,9 @@ impl EstablishError {
 
     pub(super) fn retry(&self) -> Retry {
         match self {
-            Self::Dial(DialError::Resolve { .. } | DialError::Connect { .. })
+            Self::Dial(
+                DialError::Resolve { .. } | DialError::Connect { .. } | DialError::Ourselves { .. },
+            )
             | Self::Io { .. }
             | Self::Upgrade { .. } => Retry::Yes,
             Self::Handshake { source, .. } => source.retry(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Connection, EstablishError, Purpose};
+use super::{Connection, EstablishError, Purpose, hint};
 use crate::backend::announce::ClientEnds;
 use crate::drive::Leg;
 
@@ -20,6 +20,8 @@ pub struct Opened {
     pub leg: Leg,
     /// Measured at the connect.
     pub round_trip: Duration,
+    /// What an end of it before its first byte often means, for a log line (behaviour §12).
+    pub hint: &'static str,
 }
 
 impl Purpose for Unread {
@@ -33,6 +35,7 @@ impl Purpose for Unread {
         Ok(Opened {
             leg: connection.leg,
             round_trip: connection.round_trip,
+            hint: hint(connection.endpoint.forwarding),
         })
     }
 }

@@ -65,6 +65,11 @@ impl Direction {
         self.moved
     }
 
+    /// No byte comes any more.
+    pub(super) fn reader_has_ended(&self) -> bool {
+        self.state != State::Open
+    }
+
     /// Read, and not yet taken by the writer.
     pub(super) fn holds_bytes(&self) -> bool {
         self.start < self.end || self.unflushed

@@ -11,8 +11,8 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::EndReason;
 use super::direction::Direction;
+use super::{EndReason, Side};
 use crate::tls::Stream;
 
 /// A client that has not read its last line by then does not read.
@@ -28,6 +28,8 @@ pub struct Stopped {
     pub to_backend: u64,
     /// Bytes that the backend sent.
     pub to_client: u64,
+    /// Which of both said nothing more first; none: neither did.
+    pub first_to_end: Option<Side>,
     /// None when it failed.
     pub client: Option<Stream>,
     /// None when it was reset.
