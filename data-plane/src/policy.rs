@@ -16,14 +16,16 @@ pub struct Policy {
     pub fleet: Arc<FleetConfig>,
     imap: Front,
     pop3: Front,
+    managesieve: Front,
     submission: Front,
     jwt_claim: Arc<str>,
 }
 
 #[derive(Debug)]
 struct Front {
+    /// Or the name of the implementation.
     banner: Arc<str>,
-    /// Capabilities or EHLO keywords.
+    /// Capabilities, EHLO keywords or Sieve extensions.
     words: Arc<[String]>,
     sasl: Arc<[Mechanism]>,
     cleartext: CleartextAuth,
@@ -35,10 +37,16 @@ impl Policy {
     pub fn new(fleet: Arc<FleetConfig>) -> Self {
         let imap = &fleet.capabilities.imap;
         let pop3 = &fleet.capabilities.pop3;
+        let managesieve = &fleet.capabilities.managesieve;
         let submission = &fleet.capabilities.submission;
         Self {
             imap: Front::new(&imap.banner, &imap.advertise, &imap.authentication),
             pop3: Front::new(&pop3.banner, &[], &pop3.authentication),
+            managesieve: Front::new(
+                &managesieve.implementation,
+                &managesieve.sieve,
+                &managesieve.authentication,
+            ),
             submission: Front::new(&submission.banner, &submission.ehlo, &submission.authentication),
             jwt_claim: fleet.oauth.jwt_username_claim.as_str().into(),
             fleet,
@@ -63,6 +71,10 @@ impl Policy {
             Protocol::Pop3 => Presentation::Pop3 {
                 banner,
                 implementation: Pop3Capabilities::IMPLEMENTATION,
+            },
+            Protocol::ManageSieve => Presentation::ManageSieve {
+                implementation: banner,
+                sieve: Arc::clone(&front.words),
             },
             Protocol::Submission => Presentation::Submission {
                 hostname: hostname.map_or_else(|| local.to_string().into(), Arc::clone),
@@ -97,6 +109,7 @@ impl Policy {
         match protocol {
             Protocol::Imap => &self.imap,
             Protocol::Pop3 => &self.pop3,
+            Protocol::ManageSieve => &self.managesieve,
             Protocol::Submission => &self.submission,
         }
     }

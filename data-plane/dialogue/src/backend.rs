@@ -19,7 +19,7 @@ use crate::dialogue::Dialogue;
 use crate::failure::{HandshakeError, InsecureLeg, ReplayError};
 use crate::input::TlsEstablished;
 use crate::sasl::Credential;
-use crate::{Protocol, imap, pop3, submission};
+use crate::{Protocol, imap, managesieve, pop3, submission};
 
 /// From the backend's greeting to a leg that waits for the credential.
 pub type Handshake = Box<dyn Dialogue<Done = Result<Ready, HandshakeError>> + Send>;
@@ -39,6 +39,7 @@ pub fn handshake(command: &ClientCommand, config: HandshakeConfig) -> Handshake 
     match &command.0 {
         Kind::Imap(tag) => Box::new(Handshaking::new(imap::Handshake::new(tag.clone(), announce), leg)),
         Kind::Pop3(utf8) => Box::new(Handshaking::new(pop3::Handshake::new(*utf8, announce), leg)),
+        Kind::ManageSieve => Box::new(Handshaking::new(managesieve::Handshake::new(announce), leg)),
         Kind::Submission => Box::new(Handshaking::new(
             submission::Handshake::new(announce, helo, hostname),
             leg,
@@ -136,6 +137,7 @@ pub struct Ready {
 pub(crate) enum ReadyKind {
     Imap(imap::ReadyLeg),
     Pop3(Utf8Announced),
+    ManageSieve,
     Submission,
 }
 
@@ -146,6 +148,7 @@ impl Ready {
         match self.kind {
             ReadyKind::Imap(_) => Protocol::Imap,
             ReadyKind::Pop3(_) => Protocol::Pop3,
+            ReadyKind::ManageSieve => Protocol::ManageSieve,
             ReadyKind::Submission => Protocol::Submission,
         }
     }
@@ -167,7 +170,7 @@ impl Ready {
     pub const fn utf8(&self) -> Utf8Announced {
         match self.kind {
             ReadyKind::Pop3(utf8) => utf8,
-            ReadyKind::Imap(_) | ReadyKind::Submission => Utf8Announced::NotAsked,
+            ReadyKind::Imap(_) | ReadyKind::ManageSieve | ReadyKind::Submission => Utf8Announced::NotAsked,
         }
     }
 
@@ -204,6 +207,7 @@ impl Cleared {
         match self.0 {
             ReadyKind::Imap(leg) => Box::new(imap::replay(leg, credential)),
             ReadyKind::Pop3(_) => Box::new(pop3::replay(credential)),
+            ReadyKind::ManageSieve => Box::new(managesieve::replay(credential)),
             ReadyKind::Submission => Box::new(submission::replay(credential)),
         }
     }

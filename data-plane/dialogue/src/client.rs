@@ -14,7 +14,7 @@ use crate::command::ClientCommand;
 use crate::dialogue::Dialogue;
 use crate::input::TlsEstablished;
 use crate::sasl::{Credential, Mechanism, Routing};
-use crate::{Protocol, imap, pop3, submission};
+use crate::{Protocol, imap, managesieve, pop3, submission};
 
 /// The dialogue toward a client.
 pub type ClientSide = Box<dyn Dialogue<Done = ClientOutcome> + Send>;
@@ -43,6 +43,21 @@ pub fn client_side(config: ClientSideConfig) -> ClientSide {
                 implementation,
             };
             Box::new(PreLogin::new(pop3::ClientSide::new(words), access, &leg, peer))
+        }
+        Presentation::ManageSieve {
+            implementation,
+            sieve,
+        } => {
+            let words = managesieve::Words {
+                implementation,
+                sieve,
+            };
+            Box::new(PreLogin::new(
+                managesieve::ClientSide::new(words),
+                access,
+                &leg,
+                peer,
+            ))
         }
         Presentation::Submission {
             hostname,
@@ -94,6 +109,13 @@ pub enum Presentation {
         /// `IMPLEMENTATION` of CAPA.
         implementation: &'static str,
     },
+    /// `[capabilities.managesieve]`.
+    ManageSieve {
+        /// `IMPLEMENTATION`.
+        implementation: Arc<str>,
+        /// Extensions.
+        sieve: Arc<[String]>,
+    },
     /// `[capabilities.submission]`.
     Submission {
         /// `server.hostname`, or the address of the local socket.
@@ -112,6 +134,7 @@ impl Presentation {
         match self {
             Self::Imap { .. } => Protocol::Imap,
             Self::Pop3 { .. } => Protocol::Pop3,
+            Self::ManageSieve { .. } => Protocol::ManageSieve,
             Self::Submission { .. } => Protocol::Submission,
         }
     }

@@ -3,7 +3,7 @@
 //! What the backend answered is not made here but relayed (`Answer`). None of these texts depends on a secret,
 //! and none but `authentication_failed` can be read as a wrong password.
 
-use crate::{Protocol, imap, pop3, submission};
+use crate::{Protocol, imap, managesieve, pop3, submission};
 
 /// A login command whose answer is owed.
 #[derive(Debug, Clone)]
@@ -13,6 +13,7 @@ pub struct ClientCommand(pub(crate) Kind);
 pub(crate) enum Kind {
     Imap(imap::Tag),
     Pop3(pop3::Utf8),
+    ManageSieve,
     Submission,
 }
 
@@ -43,6 +44,7 @@ pub const fn farewell(protocol: Protocol, why: Farewell) -> &'static [u8] {
     match protocol {
         Protocol::Imap => imap::farewell(why),
         Protocol::Pop3 => pop3::farewell(why),
+        Protocol::ManageSieve => managesieve::farewell(why),
         Protocol::Submission => submission::farewell(why),
     }
 }
@@ -54,6 +56,7 @@ impl ClientCommand {
         Self(match protocol {
             Protocol::Imap => Kind::Imap(imap::Tag::probe()),
             Protocol::Pop3 => Kind::Pop3(pop3::Utf8::NotAsked),
+            Protocol::ManageSieve => Kind::ManageSieve,
             Protocol::Submission => Kind::Submission,
         })
     }
@@ -64,6 +67,7 @@ impl ClientCommand {
         match self.0 {
             Kind::Imap(_) => Protocol::Imap,
             Kind::Pop3(_) => Protocol::Pop3,
+            Kind::ManageSieve => Protocol::ManageSieve,
             Kind::Submission => Protocol::Submission,
         }
     }
@@ -75,6 +79,7 @@ impl ClientCommand {
         match &self.0 {
             Kind::Imap(tag) => imap::temporary_failure(tag),
             Kind::Pop3(_) => pop3::TEMPORARY_FAILURE.to_vec(),
+            Kind::ManageSieve => managesieve::TEMPORARY_FAILURE.to_vec(),
             Kind::Submission => submission::TEMPORARY_FAILURE.to_vec(),
         }
     }
@@ -85,6 +90,7 @@ impl ClientCommand {
         match &self.0 {
             Kind::Imap(tag) => imap::held(tag, reply),
             Kind::Pop3(_) => pop3::held(reply).to_vec(),
+            Kind::ManageSieve => managesieve::held(reply).to_vec(),
             Kind::Submission => submission::held(reply).to_vec(),
         }
     }
@@ -95,6 +101,7 @@ impl ClientCommand {
         match &self.0 {
             Kind::Imap(tag) => imap::authentication_failed(tag),
             Kind::Pop3(_) => pop3::AUTHENTICATION_FAILED.to_vec(),
+            Kind::ManageSieve => managesieve::AUTHENTICATION_FAILED.to_vec(),
             Kind::Submission => submission::AUTHENTICATION_FAILED.to_vec(),
         }
     }
@@ -105,6 +112,7 @@ impl ClientCommand {
     pub const fn after_refusal(&self) -> &'static [u8] {
         match &self.0 {
             Kind::Imap(_) => imap::BYE_AFTER_REFUSAL,
+            Kind::ManageSieve => managesieve::BYE_AFTER_REFUSAL,
             Kind::Pop3(_) | Kind::Submission => b"",
         }
     }

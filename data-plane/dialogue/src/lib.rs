@@ -18,9 +18,11 @@ mod imap;
 mod input;
 mod limits;
 mod line;
+mod managesieve;
 mod output;
 mod pop3;
 pub mod proxy_header;
+mod quoted;
 pub mod sasl;
 mod secret;
 mod submission;
@@ -52,6 +54,8 @@ pub enum Protocol {
     Imap,
     /// RFC 1939.
     Pop3,
+    /// RFC 5804.
+    ManageSieve,
     /// RFC 6409.
     Submission,
 }

@@ -232,6 +232,7 @@ fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Result<Vec<(Bound, Arc<Front>)
             let speaks = match listener.protocol {
                 Protocol::Imap => Speaks::Mail(Dialogue::Imap),
                 Protocol::Pop3 => Speaks::Mail(Dialogue::Pop3),
+                Protocol::ManageSieve => Speaks::Mail(Dialogue::ManageSieve),
                 Protocol::Submission => Speaks::Mail(Dialogue::Submission),
                 Protocol::Smtp | Protocol::Lmtp => Speaks::Nothing,
                 protocol => {

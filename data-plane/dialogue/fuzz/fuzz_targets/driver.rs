@@ -71,6 +71,10 @@ fn client_on(protocol: Protocol, leg: ClientLeg, cleartext: CleartextAuth, peer:
                 banner: "hi".into(),
                 implementation: "us",
             },
+            Protocol::ManageSieve => Presentation::ManageSieve {
+                implementation: "us".into(),
+                sieve: words(),
+            },
             Protocol::Submission => Presentation::Submission {
                 hostname: "mx".into(),
                 banner: "hi".into(),
@@ -148,6 +152,7 @@ pub fn backend(protocol: Protocol, data: &[u8]) {
     let script: &[u8] = match protocol {
         Protocol::Imap => b"a1 LOGIN ann pa55word\r\n",
         Protocol::Pop3 => b"UTF8\r\nUSER ann\r\nPASS pa55word\r\n",
+        Protocol::ManageSieve => b"AUTHENTICATE \"PLAIN\" \"AGFubgBwYTU1d29yZA==\"\r\n",
         Protocol::Submission => b"AUTH PLAIN AGFubgBwYTU1d29yZA==\r\n",
     };
     let Some(ClientOutcome::Login(login)) = play(encrypted_client(protocol), script, 0).0 else {

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::Tag;
 use crate::limits::LINE_LIMIT;
 use crate::line::{self, Literal};
+use crate::quoted::{self, Faulty};
 
 /// Arguments of one command: ID has at most thirty pairs (RFC 2971 §3.3).
 const ARGUMENTS: usize = 128;
@@ -146,8 +147,11 @@ impl Command {
                 b'(' => self.take(Argument::Open, behind),
                 b')' => self.take(Argument::Close, behind),
                 b'"' => {
-                    let (text, behind) = quoted(behind)?;
-                    self.take(Argument::Text(text), behind)
+                    let (text, behind) = quoted::read(behind)?;
+                    if !matches!(behind.first(), None | Some(b' ' | b')')) {
+                        return Err(Faulty);
+                    }
+                    self.take(Argument::Text(text.into_owned()), behind)
                 }
                 b'{' => {
                     let literal = line::literal(rest)
@@ -177,8 +181,6 @@ impl Command {
     }
 }
 
-struct Faulty;
-
 /// Up to the first space, and what is behind it.
 fn word(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     match text.iter().position(|byte| *byte == b' ') {
@@ -202,35 +204,6 @@ fn verb(name: &[u8]) -> Verb {
 
 fn announced(piece: &[u8]) -> Next {
     line::literal(piece).map_or(Next::Complete, Next::Literal)
-}
-
-/// Behind the opening quote: the text, and what is behind the closing one.
-fn quoted(text: &[u8]) -> Result<(Zeroizing<Vec<u8>>, &[u8]), Faulty> {
-    let mut escaped = false;
-    let end = text.iter().position(|byte| {
-        let closes = *byte == b'"' && !escaped;
-        escaped = *byte == b'\\' && !escaped;
-        closes
-    });
-    let (inside, behind) = end.map(|end| (&text[..end], &text[end + 1..])).ok_or(Faulty)?;
-    if !matches!(behind.first(), None | Some(b' ' | b')')) {
-        return Err(Faulty);
-    }
-    // As large as it is and no larger: a line may hold many.
-    let mut value = Zeroizing::new(Vec::with_capacity(inside.len()));
-    let mut bytes = inside.iter();
-    while let Some(byte) = bytes.next() {
-        value.push(match byte {
-            b'\\' => *bytes
-                .next()
-                .filter(|next| matches!(next, b'"' | b'\\'))
-                .ok_or(Faulty)?,
-            // A NUL must not reach the backend's parser; CR cannot be in a line that others see as one.
-            b'\0' | b'\r' => return Err(Faulty),
-            _ => *byte,
-        });
-    }
-    Ok((value, behind))
 }
 
 fn is_atom_byte(byte: u8) -> bool {

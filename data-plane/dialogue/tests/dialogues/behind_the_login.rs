@@ -12,6 +12,15 @@ fn what_a_client_pipelines_behind_its_login_is_left_for_the_bridge() {
         (Protocol::Imap, b"a AUTHENTICATE PLAIN\r\nAGEAYg==\r\n"),
         (Protocol::Pop3, b"USER ann\r\nPASS pw\r\n"),
         (Protocol::Pop3, b"AUTH PLAIN\r\nAGEAYg==\r\n"),
+        (Protocol::ManageSieve, b"AUTHENTICATE \"PLAIN\" \"AGEAYg==\"\r\n"),
+        (
+            Protocol::ManageSieve,
+            b"AUTHENTICATE \"PLAIN\" {8+}\r\nAGEAYg==\r\n",
+        ),
+        (
+            Protocol::ManageSieve,
+            b"AUTHENTICATE \"LOGIN\"\r\n{4+}\r\nYQ==\r\n\"Yg==\"\r\n",
+        ),
         (Protocol::Submission, b"EHLO x\r\nAUTH PLAIN AGEAYg==\r\n"),
         (Protocol::Submission, b"AUTH LOGIN\r\nYQ==\r\nYg==\r\n"),
     ] {

@@ -29,13 +29,13 @@ fn through_a_second_proxy(login: &Login) -> Box<Login> {
     let ready = loop {
         let said = std::mem::take(&mut server.said);
         assert!(!said.is_empty() || handshake.done.is_some(), "both wait");
-        // TLS itself has no bytes here.
-        handshake.receive(without_mark(&said));
+        // TLS itself has no bytes here: each side starts it when it has heard what is before it.
+        around_tls(&said).for_each(|part| handshake.receive(&part));
         if let Some(end) = handshake.done.take() {
             break end.expect("ready");
         }
         let said = std::mem::take(&mut handshake.said);
-        server.receive(without_mark(&said));
+        around_tls(&said).for_each(|part| server.receive(&part));
     };
     let mut replay: Wire<_, _> = Wire::<dyn mailswitch_dialogue::Dialogue<Done = _> + Send, _>::new(
         ready
@@ -61,10 +61,13 @@ fn through_a_second_proxy(login: &Login) -> Box<Login> {
     seen
 }
 
-fn without_mark(said: &[u8]) -> &[u8] {
-    said.strip_suffix(TLS.as_bytes())
-        .or_else(|| said.strip_prefix(TLS.as_bytes()))
-        .unwrap_or(said)
+/// What was said before TLS started, and what inside it.
+fn around_tls(said: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let text = String::from_utf8(said.to_vec()).expect("text");
+    text.split(TLS)
+        .map(|part| part.as_bytes().to_vec())
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 fn check(login: &Login) {

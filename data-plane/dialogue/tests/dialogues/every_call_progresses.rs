@@ -64,6 +64,21 @@ pub(crate) fn noise() -> impl Strategy<Value = Vec<u8>> {
         b"-ERR",
         b"XCLIENT",
         b".",
+        b"AUTHENTICATE \"PLAIN\" ",
+        b"AUTHENTICATE \"LOGIN\"",
+        b"\"AGEAYg==\"",
+        b"\"*\"",
+        b"\"\"",
+        b"CAPABILITY",
+        b"NOOP \"t\"",
+        b"PUTSCRIPT \"a\" ",
+        b"LOGOUT",
+        b"\"STARTTLS\"",
+        b"\"XCLIENT\"",
+        b"\"SASL\" ",
+        b"OK",
+        b"NO (TRYLATER) ",
+        b"BYE",
     ]);
     let piece = prop_oneof![
         9 => word.prop_map(<[u8]>::to_vec),
@@ -124,6 +139,7 @@ fn a_client_that_only_asks_is_answered_in_bounded_portions() {
     for (protocol, command) in [
         (Protocol::Imap, &b"a CAPABILITY\r\n"[..]),
         (Protocol::Pop3, b"CAPA\r\n"),
+        (Protocol::ManageSieve, b"CAPABILITY\r\n"),
         (Protocol::Submission, b"EHLO x\r\n"),
     ] {
         let mut wire = Wire::new(client(protocol));

@@ -37,6 +37,9 @@ fn a_backend_that_repeats_the_credential_does_not_get_it_into_an_error() {
             format!("a1 NO {frame} pa55word\r\n"),
             format!("535 {frame} pa55word\r\n"),
             format!("-ERR {frame} pa55word\r\n"),
+            format!("NO \"{frame} pa55word\"\r\n"),
+            format!("BYE \"{frame} pa55word\"\r\n"),
+            format!("\"x\" \"{frame} pa55word\"\r\n"),
             format!("+OK {frame} pa55word\r\n"),
         ] {
             let ready = run(

@@ -7,7 +7,7 @@ use mailswitch_dialogue::{
 
 use crate::support::*;
 
-const LOGINS: [(Protocol, &[u8]); 15] = [
+const LOGINS: [(Protocol, &[u8]); 18] = [
     (Protocol::Imap, b"a LOGIN ann pw\r\n"),
     (Protocol::Imap, b"a LOGIN ann {2}\r\n"),
     (Protocol::Imap, b"a LOGIN ann {2+}\r\npw\r\n"),
@@ -22,6 +22,12 @@ const LOGINS: [(Protocol, &[u8]); 15] = [
     (Protocol::Pop3, b"AUTH PLAIN AGEAYg==\r\n"),
     (Protocol::Pop3, b"AUTH PLAIN\r\n"),
     (Protocol::Pop3, b"AUTH LOGIN\r\n"),
+    (Protocol::ManageSieve, b"AUTHENTICATE \"PLAIN\" \"AGEAYg==\"\r\n"),
+    (
+        Protocol::ManageSieve,
+        b"AUTHENTICATE \"PLAIN\" {8+}\r\nAGEAYg==\r\n",
+    ),
+    (Protocol::ManageSieve, b"AUTHENTICATE \"LOGIN\"\r\n"),
     (Protocol::Submission, b"AUTH PLAIN AGEAYg==\r\n"),
     (Protocol::Submission, b"AUTH PLAIN\r\n"),
     (Protocol::Submission, b"AUTH LOGIN\r\n"),
@@ -64,6 +70,7 @@ fn a_client_in_clear_is_heard_when_the_policy_says_so() {
         (Protocol::Imap, b"a AUTHENTICATE PLAIN AGEAYg==\r\n"),
         (Protocol::Pop3, b"CAPA\r\nUSER ann\r\nPASS pw\r\n"),
         (Protocol::Pop3, b"CAPA\r\nAUTH PLAIN AGEAYg==\r\n"),
+        (Protocol::ManageSieve, b"AUTHENTICATE \"PLAIN\" \"AGEAYg==\"\r\n"),
         (Protocol::Submission, b"EHLO x\r\nAUTH PLAIN AGEAYg==\r\n"),
     ] {
         let run = run(

@@ -95,6 +95,11 @@ fn what_a_proxy_of_ours_said_in_clear_is_forgotten_inside_tls() {
             "AUTH PLAIN AGEAYg==\r\n",
         ),
         (
+            Protocol::ManageSieve,
+            "XCLIENT TTL=99\r\nSTARTTLS\r\n",
+            "AUTHENTICATE \"PLAIN\" \"AGEAYg==\"\r\n",
+        ),
+        (
             Protocol::Submission,
             "XCLIENT TTL=99\r\nSTARTTLS\r\n",
             "AUTH PLAIN AGEAYg==\r\n",
@@ -131,6 +136,11 @@ fn what_a_backend_sends_behind_its_starttls_reply_ends_the_leg() {
             Protocol::Pop3,
             "+OK hi\r\n+OK\r\nSTLS\r\n.\r\n",
             "+OK go\r\n+OK\r\nXCLIENT\r\n.\r\n",
+        ),
+        (
+            Protocol::ManageSieve,
+            "\"STARTTLS\"\r\nOK\r\n",
+            "OK\r\n\"XCLIENT\"\r\nOK\r\n",
         ),
         (
             Protocol::Submission,
@@ -171,6 +181,12 @@ fn a_backend_without_starttls_or_that_refuses_it_is_never_talked_to_in_clear() {
         ),
         (Protocol::Pop3, "+OK hi\r\n+OK\r\nUSER\r\n.\r\n", true),
         (Protocol::Pop3, "+OK hi\r\n-ERR what\r\n", true),
+        (Protocol::ManageSieve, "\"SASL\" \"PLAIN\"\r\nOK\r\n", true),
+        (
+            Protocol::ManageSieve,
+            "\"STARTTLS\"\r\nOK\r\nNO \"no\"\r\n",
+            false,
+        ),
         (Protocol::Pop3, "+OK hi\r\n+OK\r\nSTLS\r\n.\r\n-ERR no\r\n", false),
         (
             Protocol::Submission,

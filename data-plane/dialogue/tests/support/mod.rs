@@ -15,7 +15,12 @@ use mailswitch_dialogue::{
 
 pub use words::{Words, authenticate, response, words};
 
-pub const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Submission];
+pub const PROTOCOLS: [Protocol; 4] = [
+    Protocol::Imap,
+    Protocol::Pop3,
+    Protocol::ManageSieve,
+    Protocol::Submission,
+];
 
 /// What was said, where TLS started, how it ended, and what nobody used.
 #[derive(Debug)]
@@ -138,6 +143,10 @@ pub fn presentation(protocol: Protocol) -> Presentation {
         Protocol::Pop3 => Presentation::Pop3 {
             banner: "Mailswitch ready.".into(),
             implementation: "Mailswitch",
+        },
+        Protocol::ManageSieve => Presentation::ManageSieve {
+            implementation: "Mailswitch ManageSieve".into(),
+            sieve: Arc::new(["fileinto".to_owned(), "vacation".to_owned()]),
         },
         Protocol::Submission => Presentation::Submission {
             hostname: "mx.example".into(),

@@ -60,6 +60,20 @@ pub fn words(protocol: Protocol) -> Words {
             not_private: "-ERR Authentication requires TLS",
             advertises: "SASL PLAIN",
         },
+        Protocol::ManageSieve => Words {
+            login: b"AUTHENTICATE \"PLAIN\" \"AGFubkB4LmV4YW1wbGUAcGE1NXdvcmQ=\"\r\n",
+            backend: b"\"IMPLEMENTATION\" \"x\"\r\nOK\r\n",
+            offers_tls: b"\"STARTTLS\"\r\nOK\r\n",
+            agrees_to_tls: b"OK\r\n",
+            accepted: b"OK \"in\"\r\n",
+            refused: b"NO \"no\"\r\n",
+            challenge: b"\"eyJzdGF0dXMiOiI0MDEifQ==\"\r\n",
+            start_tls: b"STARTTLS\r\n",
+            noop: b"NOOP\r\n",
+            prompt: "\"\"\r\n",
+            not_private: "NO (ENCRYPT-NEEDED) ",
+            advertises: "\"SASL\" \"PLAIN",
+        },
         Protocol::Submission => Words {
             login: b"AUTH PLAIN AGFubkB4LmV4YW1wbGUAcGE1NXdvcmQ=\r\n",
             backend: b"220 hi\r\n250 hi\r\n",
@@ -79,16 +93,30 @@ pub fn words(protocol: Protocol) -> Words {
 
 /// A client's login by SASL, with or without its initial response.
 pub fn authenticate(protocol: Protocol, tag: &str, mechanism: &str, initial: Option<&str>) -> String {
+    if protocol == Protocol::ManageSieve {
+        let initial = initial.map(string).unwrap_or_default();
+        return format!("AUTHENTICATE \"{mechanism}\" {initial}\r\n");
+    }
     let initial = initial.map(|text| format!(" {text}")).unwrap_or_default();
     match protocol {
         Protocol::Imap => format!("{tag} AUTHENTICATE {mechanism}{initial}\r\n"),
-        Protocol::Pop3 | Protocol::Submission => format!("AUTH {mechanism}{initial}\r\n"),
+        _ => format!("AUTH {mechanism}{initial}\r\n"),
+    }
+}
+
+/// Of ManageSieve: quoted while it may be.
+fn string(text: &str) -> String {
+    if text.len() > 1024 {
+        format!("{{{}+}}\r\n{text}", text.len())
+    } else {
+        format!("\"{text}\"")
     }
 }
 
 /// A client's response to a prompt.
 pub fn response(protocol: Protocol, encoded: &str) -> String {
     match protocol {
-        Protocol::Imap | Protocol::Pop3 | Protocol::Submission => format!("{encoded}\r\n"),
+        Protocol::ManageSieve => format!("{}\r\n", string(encoded)),
+        _ => format!("{encoded}\r\n"),
     }
 }
