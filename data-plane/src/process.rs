@@ -19,12 +19,8 @@ pub(crate) type Failure = anyhow::Error;
 #[derive(Debug, Parser)]
 #[command(name = "mailswitch-data-plane", version, arg_required_else_help = false)]
 pub(crate) struct Arguments {
-    /// The configuration.
-    #[arg(
-        value_name = "CONFIG.toml",
-        env = "PROXY_CONFIG",
-        required_unless_present = "check"
-    )]
+    /// The configuration; without it the one that PROXY_CONFIG names.
+    #[arg(value_name = "CONFIG.toml")]
     config: Option<PathBuf>,
 
     /// Only check a configuration: nothing is bound. Ends with 0 or 1.
@@ -33,15 +29,15 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// An empty `PROXY_CONFIG` is none.
+    /// Ends the process, with the usage, when no file is named. An empty `PROXY_CONFIG` names none.
     pub(crate) fn read() -> Self {
-        let read = Self::parse();
-        if read.file().as_os_str().is_empty() {
+        let mut read = Self::parse();
+        let named = std::env::var_os("PROXY_CONFIG").filter(|path| !path.is_empty());
+        read.config = read.config.or(named.map(PathBuf::from));
+        if read.config.is_none() && read.check.is_none() {
+            let missing = "name a configuration: CONFIG.toml, or PROXY_CONFIG in the environment";
             Self::command()
-                .error(
-                    ErrorKind::MissingRequiredArgument,
-                    "no CONFIG.toml is named, and PROXY_CONFIG is empty",
-                )
+                .error(ErrorKind::MissingRequiredArgument, missing)
                 .exit();
         }
         read

@@ -46,7 +46,7 @@ impl Ca {
         &self.pem
     }
 
-    /// A server certificate for a name and an address, as `cert.pem` and `key.pem` in `directory`.
+    /// A certificate for a name and an address, as `cert.pem` and `key.pem` in `directory`.
     pub fn issue(&self, directory: &Path, name: &str, address: IpAddr) -> Result<Issued> {
         let params = CertificateParams::new(vec![name.to_owned(), address.to_string()])?;
         self.sign(directory, name, params)
@@ -63,7 +63,11 @@ impl Ca {
 
     fn sign(&self, directory: &Path, name: &str, mut params: CertificateParams) -> Result<Issued> {
         params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        // Either end: a destination's `tls_client_cert` is one of these as well.
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?;
         let digest = Sha256::digest(cert.der());

@@ -300,7 +300,7 @@ pub(crate) fn telemetry(otlp: Option<SocketAddr>) -> String {
 }
 
 /// A program of ours, built beside the tests.
-pub(crate) fn program(name: &str) -> Result<PathBuf> {
+pub fn program(name: &str) -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let path = here.ancestors().nth(2).context("target/debug")?.join(name);
     if !path.exists() {

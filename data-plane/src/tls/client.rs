@@ -73,6 +73,15 @@ pub struct ClientTls {
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
     name: ServerName<'static>,
+    resume: Resume,
+}
+
+/// Whether sessions are taken up again. Not where the backend demands a certificate: OpenSSL's servers, Dovecot's
+/// for one, end the handshake of a client that offers a session (`docs/decisions/0016-no-resumption-with-a-client-certificate.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resume {
+    Yes,
+    No,
 }
 
 /// What a backend is offered to speak (ALPN, RFC 7301).
@@ -107,22 +116,29 @@ impl ClientTls {
                     read_pair(&identity.cert, &identity.key, &trust.provider)?,
                 ))),
             };
-        Ok(Self::remembering(&config, name))
+        let resumption = match destination.client_certificate {
+            None => Resume::Yes,
+            Some(_) => Resume::No,
+        };
+        Ok(Self::of(&config, name, resumption))
     }
 
     /// The same settings, with sessions of its own: the servers behind a destination's ports do not know each other's.
     #[must_use]
     pub fn for_leg(&self) -> Self {
-        Self::remembering(&self.mail, self.name.clone())
+        Self::of(&self.mail, self.name.clone(), self.resume)
     }
 
     /// What is offered shares what is remembered of the backend's sessions; it chooses anew at each resumption.
-    fn remembering(config: &ClientConfig, name: ServerName<'static>) -> Self {
-        let sessions = Arc::new(LegSessions::default());
+    fn of(config: &ClientConfig, name: ServerName<'static>, resume: Resume) -> Self {
+        let resumption = match resume {
+            Resume::Yes => Resumption::store(Arc::new(LegSessions::default())),
+            Resume::No => Resumption::disabled(),
+        };
         let offering = |protocols: &[&[u8]]| {
             let mut config = config.clone();
             config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-            config.resumption = Resumption::store(sessions.clone());
+            config.resumption = resumption.clone();
             Arc::new(config)
         };
         Self {
@@ -130,6 +146,7 @@ impl ClientTls {
             http1: offering(&[ALPN_HTTP1]),
             http2: offering(&[ALPN_HTTP2, ALPN_HTTP1]),
             name,
+            resume,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a leg toward a backend remembers to take its sessions up again (RFC 8446 §2.2, RFC 5077).
 //!
-//! One store for each leg of each destination, and a new one whenever its settings change: a ticket got under one pin,
-//! trust or client certificate is never shown under another. Tickets of TLS 1.3 are used once.
+//! One store for each leg of each destination, and a new one whenever its settings change: a ticket got under one pin or
+//! trust is never shown under another. Tickets of TLS 1.3 are used once.
 
 use std::collections::VecDeque;
 

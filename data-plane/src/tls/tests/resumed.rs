@@ -102,3 +102,20 @@ async fn a_session_from_before_a_pin_is_never_taken_up_under_it() {
     let right = client("a.test", Verification::Pinned(print.into()));
     assert_eq!(kind(&right, &server).await, Handshake::Full);
 }
+
+/// Servers that demand one may end the handshake of a client that offers a session; and so each proves its key.
+#[tokio::test]
+async fn a_leg_that_shows_a_client_certificate_never_offers_a_session() {
+    let files = Files::new();
+    let (ours, _) = files.certificate("ours", &["proxy.test"]);
+    let mut with = destination("localhost", Verification::None);
+    with.client_certificate = Some(ClientCertificate {
+        cert: ours.cert,
+        key: ours.key,
+    });
+    let (server, with) = (server(&[]), leg(&with));
+    for client in [&with, &with.for_leg()] {
+        assert_eq!(kind(client, &server).await, Handshake::Full);
+        assert_eq!(kind(client, &server).await, Handshake::Full);
+    }
+}
