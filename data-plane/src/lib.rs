@@ -4,6 +4,7 @@
 pub mod backend;
 pub mod drive;
 pub mod feed;
+mod http;
 pub mod listen;
 pub mod node;
 pub mod policy;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use mailswitch_config::DestinationName;
 use mailswitch_config::table::server::Server;
+use mailswitch_http_rules::Pseudonym;
 use mailswitch_proto::identifier::{HashKey, Identifier};
 use mailswitch_telemetry::Redactor;
 use parking_lot::Mutex;
@@ -36,6 +37,8 @@ pub struct Node {
     pub tls: ServerTls,
     /// Every connection of a client.
     pub connections: Arc<Connections>,
+    /// Who this process is in `Via`.
+    pub pseudonym: Pseudonym,
     policy: ArcSwap<Policy>,
     backends: Arc<Backends>,
     redaction: Redaction,

@@ -8,6 +8,7 @@ use mailswitch_config::FleetConfig;
 use mailswitch_config::table::capabilities::{Authentication, Pop3Capabilities, SaslMechanism};
 use mailswitch_config::table::cutover::HeldReply as ConfiguredReply;
 use mailswitch_dialogue::{AccessConfig, CleartextAuth, HeldReply, Mechanism, Presentation, Protocol};
+use mailswitch_http_rules::Routes;
 
 /// The policy in force.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Policy {
     managesieve: Front,
     submission: Front,
     jwt_claim: Arc<str>,
+    routes: Routes,
 }
 
 #[derive(Debug)]
@@ -49,8 +51,19 @@ impl Policy {
             ),
             submission: Front::new(&submission.banner, &submission.ehlo, &submission.authentication),
             jwt_claim: fleet.oauth.jwt_username_claim.as_str().into(),
+            routes: Routes::compile(&fleet.http).unwrap_or_else(|error| {
+                // The validator takes nothing that does not compile (V19): a request without a route is answered 404.
+                tracing::error!(error = crate::error_chain(&error), "no HTTP request is routed");
+                Routes::default()
+            }),
             fleet,
         }
+    }
+
+    /// Where HTTP requests go.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        &self.routes
     }
 
     /// What we say of ourselves. `local` is what the client connected to, for a greeting without a host name.

@@ -20,6 +20,8 @@ pub enum Rule {
     Domain,
     /// The default destination.
     Default,
+    /// An HTTP route that is pinned, or its fallback.
+    Route,
 }
 
 /// The answer to one look at the mapping, made for all identifiers of a session at once.

@@ -5,10 +5,10 @@
 //! what a stage held is freed with it: the bridge is a task of its own.
 
 pub mod admit;
-mod answer;
+pub(crate) mod answer;
 mod arrive;
 pub mod bridge;
-mod close;
+pub(crate) mod close;
 pub mod control;
 mod dialogue;
 mod identify;
@@ -54,15 +54,17 @@ pub enum Speaks {
     Mail(Protocol),
     /// It passes the connection through (SMTP, LMTP).
     Nothing,
+    /// It routes each request.
+    Http,
 }
 
 /// A client's connection, from here to its end.
 #[derive(Debug)]
-struct Client {
-    id: SessionId,
-    ends: ClientEnds,
-    permit: Permit,
-    connection: Connection,
+pub(crate) struct Client {
+    pub(crate) id: SessionId,
+    pub(crate) ends: ClientEnds,
+    pub(crate) permit: Permit,
+    pub(crate) connection: Connection,
 }
 
 impl Client {
@@ -99,7 +101,7 @@ pub async fn run(accepted: Accepted, front: Arc<Front>) {
     serve(accepted, id, &front).instrument(span).await;
 }
 
-async fn serve(accepted: Accepted, id: SessionId, front: &Front) {
+async fn serve(accepted: Accepted, id: SessionId, front: &Arc<Front>) {
     let connection = front.node.connections.open();
     let Some((client, tcp)) = arrive::arrive(accepted, id, connection, front).await else {
         return;
@@ -110,6 +112,7 @@ async fn serve(accepted: Accepted, id: SessionId, front: &Front) {
     match front.speaks {
         Speaks::Mail(protocol) => sign_in(leg, encryption, client, protocol, front).await,
         Speaks::Nothing => pass_through::pass_through(leg, client, front).await,
+        Speaks::Http => crate::http::serve(leg, client, front).await,
     }
 }
 

@@ -120,6 +120,12 @@ impl Table {
         {
             return Look::Held;
         }
+        if let Some(destination) = acting_for.destination() {
+            return Look::Route(Route {
+                destination: destination.clone(),
+                rule: Rule::Route,
+            });
+        }
         match acting_for.routed_by() {
             Some(identifier) => self.route(identifier),
             None if self.policy.unidentified == OnUnknown::Refuse => Look::Refused(Refusal::Unidentified),

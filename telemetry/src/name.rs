@@ -21,6 +21,8 @@ pub mod span {
     names! {
         /// A client connection from its first byte until its bridge starts, or until it ends without one.
         SESSION = "session";
+        /// HTTP: a request until the head of its answer.
+        REQUEST = "request";
         /// The client's TLS handshake.
         CLIENT_TLS = "client tls";
         /// The dialogue until the login is read.
@@ -143,6 +145,12 @@ names! {
     TLS_VERSION = "tls.protocol.version";
     /// IANA's name of the suite.
     TLS_CIPHER = "tls.cipher";
+    /// `GET`, `POST`, …; what is no known method is `_OTHER`.
+    HTTP_METHOD = "http.request.method";
+    /// What the client was answered.
+    HTTP_STATUS = "http.response.status_code";
+    /// Which `[[http.route]]` it was, counted from 0.
+    HTTP_ROUTE = "http.route";
     /// The service and method that was called.
     RPC_METHOD = "rpc.method";
 }

@@ -23,7 +23,7 @@ use super::announce::{ClientEnds, proxy_v2_header};
 use super::dial::Connected;
 use super::{Backend, Backends, endpoint};
 use crate::drive::{DriveError, Leg, Upgrade};
-use crate::tls::{ClientTls, Stream};
+use crate::tls::{ClientTls, HttpVersions, Stream};
 use error::failed;
 pub(crate) use error::hint;
 pub use error::{EstablishError, Stage};
@@ -40,6 +40,11 @@ pub trait Purpose: Sync {
 
     /// The client's connection, for the PROXY header and the breaker.
     fn ends(&self) -> &ClientEnds;
+
+    /// What a backend of HTTP is offered to speak.
+    fn offers(&self) -> HttpVersions {
+        HttpVersions::Http1
+    }
 
     /// Goes on where the connection stands. May be called again, on another one.
     fn begin(
@@ -134,16 +139,16 @@ impl Backends {
         purpose: &P,
         stage: &mut Stage,
     ) -> Result<P::Made, EstablishError> {
-        let connection = self.connect(backend, protocol, purpose.ends(), stage).await?;
+        let connection = self.connect(backend, protocol, purpose, stage).await?;
         *stage = Stage::Handshake;
         purpose.begin(connection).await
     }
 
-    async fn connect<'a>(
+    async fn connect<'a, P: Purpose>(
         &self,
         backend: &'a Backend,
         protocol: Protocol,
-        ends: &ClientEnds,
+        purpose: &P,
         stage: &mut Stage,
     ) -> Result<Connection<'a>, EstablishError> {
         let destination = &backend.destination;
@@ -160,7 +165,7 @@ impl Backends {
         let mut stream = Stream::plain(tcp);
         let hint = hint(endpoint.forwarding);
         if endpoint.forwarding == Forwarding::Proxy {
-            let header = proxy_v2_header(ends);
+            let header = proxy_v2_header(purpose.ends());
             let written = stream.write_all(&header).await;
             written.map_err(|source| EstablishError::Io {
                 stage: *stage,
@@ -175,7 +180,10 @@ impl Backends {
             (TlsMode::Implicit, None) => return Err(failed(DriveError::NoTls, Stage::Tls, hint)),
             (TlsMode::Implicit, Some(tls)) => {
                 *stage = Stage::Tls;
-                let started = leg.start_tls(Upgrade::Client(tls));
+                let started = leg.start_tls(match protocol {
+                    Protocol::Http => Upgrade::HttpClient(tls, purpose.offers()),
+                    _ => Upgrade::Client(tls),
+                });
                 let started = started
                     .instrument(tracing::info_span!(name::span::BACKEND_TLS))
                     .await;

@@ -159,6 +159,8 @@ impl Stream<'_> {
                     Rule::Mapping => wire::Rule::Mapping,
                     Rule::Domain => wire::Rule::Domain,
                     Rule::Default => wire::Rule::Default,
+                    // Of requests, which nobody can ask about.
+                    Rule::Route => wire::Rule::Unspecified,
                 }
             }
             Look::Held => wire::Rule::Held,

@@ -10,6 +10,7 @@ use mailswitch_config::table::metrics::Metrics;
 use mailswitch_config::table::server::Server;
 use mailswitch_config::{NodeConfig, Protocol, Source, TlsMode};
 use mailswitch_dialogue::{Farewell, Protocol as Dialogue, farewell};
+use mailswitch_http_rules::Pseudonym;
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_telemetry::{Health, Page, Pages, Redactor};
 use parking_lot::Mutex;
@@ -143,6 +144,7 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
             redactor: Redactor::new(config.telemetry.identifiers),
             fleet_key: feed.as_ref().map(|_| Mutex::default()),
         },
+        pseudonym: Pseudonym::of(rand::random()),
         renewing: Mutex::new(()),
     });
     let fronts = fronts(bound, &node)?;
@@ -235,6 +237,7 @@ fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Result<Vec<(Bound, Arc<Front>)
                 Protocol::ManageSieve => Speaks::Mail(Dialogue::ManageSieve),
                 Protocol::Submission => Speaks::Mail(Dialogue::Submission),
                 Protocol::Smtp | Protocol::Lmtp => Speaks::Nothing,
+                Protocol::Http => Speaks::Http,
                 protocol => {
                     return Err(StartError::Protocol {
                         name: listener.name.clone(),
@@ -276,6 +279,7 @@ fn serve(
                     (TlsMode::Implicit, _) => b"",
                     (_, Speaks::Mail(protocol)) => farewell(protocol, Farewell::Busy),
                     (_, Speaks::Nothing) => session::pass_through::BUSY,
+                    (_, Speaks::Http) => crate::http::BUSY,
                 },
                 report: Arc::clone(node.knowledge.sessions().report()),
                 name: front.name.to_string(),

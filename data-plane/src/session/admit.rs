@@ -127,6 +127,14 @@ impl Guard {
         &self.registered
     }
 
+    /// HTTP: the request is answered in full, and its leg is kept for the next one of the same account. The session stays
+    /// registered with it, so that a hold closes it.
+    #[must_use]
+    pub fn into_idle(self) -> Registered {
+        self.registered.enters(Phase::Idle, None);
+        self.registered
+    }
+
     /// Follows the leg to its end and leaves the registry (Q2). `ends` as `Backend::end`.
     pub async fn end_leg(self, ends: impl Future<Output = ()>) -> End {
         let over = self.registered.until_leg_is_over(ends).await;

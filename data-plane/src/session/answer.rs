@@ -17,7 +17,7 @@ use crate::drive::Leg;
 use crate::error_chain;
 
 /// A client that has not taken its answer by then does not read.
-pub(super) const MAY_TAKE: Duration = Duration::from_secs(2);
+pub(crate) const MAY_TAKE: Duration = Duration::from_secs(2);
 
 /// The backend said no.
 pub(super) async fn refused(leg: Leg, reply: Reply, login: &Identified, _: &Front) {

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use self::direction::{Broken, Direction};
@@ -22,13 +23,13 @@ pub use self::ending::Stopped;
 use crate::tls::Stream;
 
 /// The least silence that counts as quiet: a client that thinks pauses longer, one that types does not.
-const QUIET: Duration = Duration::from_millis(200);
+pub(crate) const QUIET: Duration = Duration::from_millis(200);
 
 /// What the bridge is made of: both legs, signed in, and what was read on either and not yet delivered.
 #[derive(Debug)]
-pub struct Legs {
-    /// The client's connection.
-    pub client: Stream,
+pub struct Legs<C = Stream> {
+    /// The client's connection; or what it is carried in (a stream of HTTP/2).
+    pub client: C,
     /// The destination's.
     pub backend: Stream,
     /// What the client sent behind its login.
@@ -102,10 +103,15 @@ pub trait Overseer {
     fn moved(&self, now: Instant);
 }
 
+/// What a client's side is: bytes both ways.
+pub trait ClientSide: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> ClientSide for C {}
+
 /// Whoever has the session: its registration, its place among all connections.
-pub trait Owner: Overseer + Unpin + Send + 'static {
+pub trait Owner<C = Stream>: Overseer + Unpin + Send + 'static {
     /// Follows both legs to their ends.
-    fn end(self, stopped: Stopped) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    fn end(self, stopped: Stopped<C>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// Which way bytes went last: silence behind a client's bytes is not quiet, the backend may be working on them.
@@ -126,9 +132,9 @@ pub enum Side {
 
 /// Moves bytes until there is a reason to stop.
 #[derive(Debug)]
-struct Bridge<O> {
+struct Bridge<O, C> {
     // None once it failed or was reset, and when it has been handed on.
-    client: Option<Stream>,
+    client: Option<C>,
     backend: Option<Stream>,
     to_backend: Direction,
     to_client: Direction,
@@ -140,8 +146,8 @@ struct Bridge<O> {
     overseer: O,
 }
 
-impl<O: Overseer> Bridge<O> {
-    fn new(legs: Legs, overseer: O) -> Self {
+impl<O: Overseer, C: ClientSide> Bridge<O, C> {
+    fn new(legs: Legs<C>, overseer: O) -> Self {
         let last = if legs.first_to_backend.is_empty() {
             Last::ToClient
         } else {
@@ -178,7 +184,7 @@ impl<O: Overseer> Bridge<O> {
         }
     }
 
-    fn stop(self, reason: EndReason) -> (O, Stopped) {
+    fn stop(self, reason: EndReason) -> (O, Stopped<C>) {
         let stopped = Stopped {
             reason,
             to_backend: self.to_backend.moved(),
@@ -266,24 +272,23 @@ impl<O: Overseer> Bridge<O> {
 
 /// The task of a bridged session: the bridge, then the end of both its legs. The bridge's memory ends with it, and
 /// what ending takes exists only then.
-pub struct Task<O>(Stage<O>);
+pub struct Task<O, C = Stream>(Stage<O, C>);
 
 // In line: an idle session is to be one allocation, and it is in this variant for nearly all of its life.
-#[expect(clippy::large_enum_variant)]
-enum Stage<O> {
-    Moving(Bridge<O>),
+enum Stage<O, C> {
+    Moving(Bridge<O, C>),
     Ending(Pin<Box<dyn Future<Output = ()> + Send>>),
     Over,
 }
 
-impl<O: Owner> Task<O> {
+impl<O: Owner<C>, C: ClientSide> Task<O, C> {
     /// Nothing has moved yet.
-    pub fn new(legs: Legs, owner: O) -> Self {
+    pub fn new(legs: Legs<C>, owner: O) -> Self {
         Self(Stage::Moving(Bridge::new(legs, owner)))
     }
 }
 
-impl<O: Owner> Future for Task<O> {
+impl<O: Owner<C>, C: ClientSide> Future for Task<O, C> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

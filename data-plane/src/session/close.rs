@@ -18,7 +18,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::Client;
 use super::admit::{Admitted, Guard};
-use super::bridge::{self, EndReason, Legs, Overseer, Owner, Stopped, Wish};
+use super::bridge::{self, ClientSide, EndReason, Legs, Overseer, Owner, Stopped, Wish};
 use super::control::{Connection, Told};
 use super::legs::{BackendLeg, Reply};
 use crate::drive::Leg;
@@ -27,10 +27,10 @@ use crate::report::Report;
 use crate::sessions::{About, DrainCause, End, Order, Trace};
 
 /// What a bridged session holds beside its streams.
-struct Bridged {
+pub(crate) struct Bridged {
     guard: Guard,
     connection: Connection,
-    _permit: Permit,
+    _permit: Option<Permit>,
     destination: DestinationName,
     since: Instant,
 }
@@ -76,11 +76,30 @@ pub(super) fn bridge(client_leg: Leg, admitted: Admitted<BackendLeg, Reply>, cli
     let bridged = Bridged {
         guard,
         connection,
-        _permit: permit,
+        _permit: Some(permit),
         destination: route.destination,
         since,
     };
     tokio::spawn(bridge::Task::new(legs, bridged));
+}
+
+impl Bridged {
+    /// Of a session whose streams come from elsewhere. No permit: it is one of several on its client's connection.
+    pub(crate) fn new(
+        guard: Guard,
+        connection: Connection,
+        permit: Option<Permit>,
+        destination: DestinationName,
+        since: Instant,
+    ) -> Self {
+        Self {
+            guard,
+            connection,
+            _permit: permit,
+            destination,
+            since,
+        }
+    }
 }
 
 impl Overseer for Bridged {
@@ -110,13 +129,13 @@ impl Overseer for Bridged {
     }
 }
 
-impl Owner for Bridged {
-    fn end(self, stopped: Stopped) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+impl<C: ClientSide> Owner<C> for Bridged {
+    fn end(self, stopped: Stopped<C>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(end(self, stopped))
     }
 }
 
-async fn end(bridged: Bridged, stopped: Stopped) {
+async fn end<C: ClientSide>(bridged: Bridged, stopped: Stopped<C>) {
     let Bridged {
         guard,
         connection,
@@ -150,7 +169,7 @@ pub(super) struct Over {
 }
 
 impl Over {
-    pub(super) fn of(stopped: &Stopped, destination: DestinationName, since: Instant) -> Self {
+    pub(super) fn of<C>(stopped: &Stopped<C>, destination: DestinationName, since: Instant) -> Self {
         Self {
             destination,
             since,

@@ -4,14 +4,17 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use mailswitch_config::{ListenerName, Protocol};
+use mailswitch_config::{DestinationName, ListenerName, Protocol};
 use mailswitch_proto::identifier::Identifier;
 
 use super::trace::Trace;
 
 /// Every identifier that a session acts for. It is registered under all of them, and held when one of them is.
-#[derive(Debug, Clone, Default)]
-pub struct ActingFor(Box<[Identifier]>);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ActingFor {
+    identifiers: Box<[Identifier]>,
+    sent_to: Option<DestinationName>,
+}
 
 impl ActingFor {
     /// A login that carries no identifier: nothing can hold it, `[routing] unidentified` decides about it.
@@ -23,31 +26,54 @@ impl ActingFor {
     /// The identifier that routes it, and others that it acts for (a SASL authorization identity).
     #[must_use]
     pub fn one(routed_by: Identifier, others: impl IntoIterator<Item = Identifier>) -> Self {
-        Self([routed_by].into()).also(others)
+        let identifiers = [routed_by].into();
+        Self {
+            identifiers,
+            sent_to: None,
+        }
+        .also(others)
     }
 
     /// These, too.
     #[must_use]
     pub(super) fn also(self, others: impl IntoIterator<Item = Identifier>) -> Self {
-        let mut all = self.0.into_vec();
+        let mut all = self.identifiers.into_vec();
         for other in others {
             if !all.contains(&other) {
                 all.push(other);
             }
         }
-        Self(all.into())
+        Self {
+            identifiers: all.into(),
+            ..self
+        }
+    }
+
+    /// It goes there whatever its identifiers are mapped to: an HTTP route says so. It is held like any other.
+    #[must_use]
+    pub fn sent_to(self, destination: DestinationName) -> Self {
+        Self {
+            sent_to: Some(destination),
+            ..self
+        }
+    }
+
+    /// Where a route sends it.
+    #[must_use]
+    pub fn destination(&self) -> Option<&DestinationName> {
+        self.sent_to.as_ref()
     }
 
     /// The identifier that routes it.
     #[must_use]
     pub fn routed_by(&self) -> Option<&Identifier> {
-        self.0.first()
+        self.identifiers.first()
     }
 
     /// All of them.
     #[must_use]
     pub fn identifiers(&self) -> &[Identifier] {
-        &self.0
+        &self.identifiers
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Phase {
     Authenticating,
     /// Bytes move.
     Bridged,
+    /// HTTP: the request is answered, and its connection to the backend is kept for the next one.
+    Idle,
     /// The leg is followed to its end.
     Ending,
     /// Its task went away without proof that the leg is over. It counts for every hold until an operator kicks it.
@@ -48,6 +50,7 @@ impl Phase {
             Self::Dialling => "dialling",
             Self::Authenticating => "authenticating",
             Self::Bridged => "bridged",
+            Self::Idle => "idle",
             Self::Ending => "ending",
             Self::Lost => "lost",
             Self::Ended => "ended",
@@ -61,7 +64,7 @@ impl Phase {
     fn has_leg(self) -> bool {
         matches!(
             self,
-            Self::Dialling | Self::Authenticating | Self::Bridged | Self::Ending | Self::Lost
+            Self::Dialling | Self::Authenticating | Self::Bridged | Self::Idle | Self::Ending | Self::Lost
         )
     }
 }

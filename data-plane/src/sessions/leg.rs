@@ -15,6 +15,9 @@ pub enum End {
     BackendClosed,
     /// By order, or because it had not closed for long and no hold waited for it: linger 0.
     Reset,
+    /// HTTP: the answer is complete, and the connection went on to another request of the same account, which was
+    /// registered before this one left.
+    HandedOn,
     /// The dial was given up before credentials were sent, or failed.
     NeverStood,
 }
@@ -27,6 +30,11 @@ impl LegIsOver {
     /// No leg stood: there was no dial, it failed, or it was given up before credentials.
     pub(crate) const fn never_stood() -> Self {
         Self::by(End::NeverStood)
+    }
+
+    /// The leg is another session's now. That one has to be registered for the same accounts.
+    pub(crate) const fn handed_on() -> Self {
+        Self::by(End::HandedOn)
     }
 
     /// How it ended.

@@ -9,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffers::{self, Size};
-use crate::tls::Stream;
 
 /// Reads in a row that filled their buffer before the next one is large.
 const FULL_READS_OF_BULK: u8 = 2;
@@ -90,8 +89,8 @@ impl Direction {
     pub(super) fn poll_move(
         &mut self,
         cx: &mut Context<'_>,
-        reader: &mut Stream,
-        writer: &mut Stream,
+        reader: &mut (impl AsyncRead + Unpin),
+        writer: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<Result<(), Broken>> {
         loop {
             ready!(self.poll_write_out(cx, writer)).map_err(|_| Broken::Writer)?;
@@ -120,7 +119,7 @@ impl Direction {
     pub(super) fn poll_finish_writing(
         &mut self,
         cx: &mut Context<'_>,
-        writer: &mut Stream,
+        writer: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_write_out(cx, writer))?;
         self.poll_flush(cx, writer)
@@ -132,7 +131,11 @@ impl Direction {
         self.unflushed = false;
     }
 
-    fn poll_write_out(&mut self, cx: &mut Context<'_>, writer: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll_write_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
         while let Some(buffer) = self.buffer.as_deref().filter(|_| self.start < self.end) {
             let written = ready!(Pin::new(&mut *writer).poll_write(cx, &buffer[self.start..self.end]))?;
             if written == 0 {
@@ -144,7 +147,11 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>, writer: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
         if self.unflushed {
             ready!(Pin::new(writer).poll_flush(cx))?;
             self.unflushed = false;
@@ -152,7 +159,11 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_fill(&mut self, cx: &mut Context<'_>, reader: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut (impl AsyncRead + Unpin),
+    ) -> Poll<io::Result<()>> {
         let wanted = if self.full_reads >= FULL_READS_OF_BULK {
             Size::Large
         } else {

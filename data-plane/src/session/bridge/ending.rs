@@ -9,10 +9,10 @@ use std::io;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::direction::Direction;
-use super::{EndReason, Side};
+use super::{ClientSide, EndReason, Side};
 use crate::tls::Stream;
 
 /// A client that has not read its last line by then does not read.
@@ -21,7 +21,7 @@ const CLIENT_MAY_TAKE: Duration = Duration::from_secs(2);
 /// A bridge that moves nothing any more.
 #[derive(Debug)]
 #[must_use = "both legs are still open"]
-pub struct Stopped {
+pub struct Stopped<C = Stream> {
     /// Why.
     pub reason: EndReason,
     /// Bytes that the client sent, those behind its login included.
@@ -31,14 +31,14 @@ pub struct Stopped {
     /// Which of both said nothing more first; none: neither did.
     pub first_to_end: Option<Side>,
     /// None when it failed.
-    pub client: Option<Stream>,
+    pub client: Option<C>,
     /// None when it was reset.
     pub backend: Option<Stream>,
     /// Read from the backend, not yet written to the client.
     pub(super) rest: Direction,
 }
 
-impl Stopped {
+impl<C: ClientSide> Stopped<C> {
     /// The ends of both legs, to be awaited side by side: neither waits for the other.
     pub fn into_ends(self) -> (impl Future<Output = ()> + Send, impl Future<Output = ()> + Send) {
         let Self {
@@ -98,7 +98,7 @@ async fn follow_backend(stream: &mut Stream) {
 }
 
 /// Says nothing more to the client: half-closes, lets it read what was said, closes.
-pub async fn end_client(mut client: Stream) {
+pub async fn end_client(mut client: impl AsyncRead + AsyncWrite + Unpin) {
     let followed = async {
         if client.shutdown().await.is_ok() {
             let mut scratch = [0; 1024];

@@ -1,0 +1,139 @@
+//! Whether a client's connection has a request open, and since when it has none. No timer here: whoever drives the
+//! connection asks how long it may stay as it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::sleep_until;
+
+use super::lent::Traffic;
+
+/// How long a connection without an open request may stay.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For a head: the first one from the start, a later one from its first byte.
+    pub(super) head: Duration,
+    /// Between two requests.
+    pub(super) idle: Duration,
+}
+
+/// What a connection was too slow with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Late {
+    /// A head that was due, or had begun.
+    Head,
+    /// It was idle.
+    Idle,
+}
+
+/// Whether a begun head can be told from other bytes: frames of HTTP/2 need not be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heads {
+    /// Every byte between two requests is of a head.
+    Visible,
+    /// It is not.
+    Hidden,
+}
+
+/// The requests of one connection.
+#[derive(Debug)]
+pub(super) struct Activity {
+    traffic: Arc<Traffic>,
+    requests: Mutex<Requests>,
+    changed: Notify,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Requests {
+    open: usize,
+    begun: u64,
+    idle_since: Instant,
+    read_then: u64,
+}
+
+impl Activity {
+    /// None was open yet.
+    pub(super) fn new(traffic: Arc<Traffic>) -> Arc<Self> {
+        Arc::new(Self {
+            requests: Mutex::new(Requests {
+                open: 0,
+                begun: 0,
+                idle_since: Instant::now(),
+                read_then: 0,
+            }),
+            traffic,
+            changed: Notify::new(),
+        })
+    }
+
+    /// A request begins: which one it is, counted from 1, and what keeps it open.
+    pub(super) fn begin(self: &Arc<Self>) -> (u64, Busy) {
+        let begun = {
+            let mut requests = self.requests.lock();
+            requests.open += 1;
+            requests.begun += 1;
+            requests.begun
+        };
+        self.changed.notify_waiters();
+        (begun, Busy(Arc::clone(self)))
+    }
+
+    /// How many requests there were.
+    pub(super) fn begun(&self) -> u64 {
+        self.requests.lock().begun
+    }
+
+    /// Ends when the connection has been too slow.
+    pub(super) async fn late(&self, patience: Patience, heads: Heads) -> Late {
+        loop {
+            let changed = self.changed.notified();
+            let requests = *self.requests.lock();
+            if requests.open > 0 {
+                changed.await;
+                continue;
+            }
+            tokio::select! {
+                () = changed => {}
+                late = self.late_since(requests, patience, heads) => return late,
+            }
+        }
+    }
+
+    async fn late_since(&self, requests: Requests, patience: Patience, heads: Heads) -> Late {
+        if requests.begun == 0 {
+            sleep_until((requests.idle_since + patience.head).into()).await;
+            return Late::Head;
+        }
+        let next_head_begins = async {
+            match heads {
+                Heads::Visible => self.traffic.more_than(requests.read_then).await,
+                Heads::Hidden => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = next_head_begins => {
+                tokio::time::sleep(patience.head).await;
+                Late::Head
+            }
+            () = sleep_until((requests.idle_since + patience.idle).into()) => Late::Idle,
+        }
+    }
+}
+
+/// A request that is open.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        {
+            let mut requests = self.0.requests.lock();
+            requests.open -= 1;
+            requests.idle_since = Instant::now();
+            requests.read_then = self.0.traffic.read();
+        }
+        self.0.changed.notify_waiters();
+    }
+}

@@ -1,0 +1,38 @@
+//! How much one HTTP/2 connection may make us hold or do, each bound with the attack that it stops.
+
+use std::time::Duration;
+
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::TokioTimer;
+use mailswitch_config::table::http::Http;
+
+/// Each is a session with a leg of its own: one connection must not take a node's descriptors (RFC 9113 §10.5).
+const MOST_STREAMS: u32 = 100;
+/// Rapid reset (CVE-2023-44487): streams that were reset before they were served. Beyond this the connection is closed.
+const MOST_RESET_PENDING: usize = 20;
+/// Streams that we reset because of what was sent on them.
+const MOST_LOCAL_RESETS: usize = 256;
+/// Bytes that a client may have us keep for one stream that it does not read.
+const SEND_BUFFER: usize = 64 * 1024;
+/// A client that sends a body faster than its backend takes it.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// A client that is gone without a word, while a stream of it is open.
+const PING_EVERY: Duration = Duration::from_secs(60);
+const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+
+/// The size of heads bounds CONTINUATION frames, too: the library counts both.
+pub(super) fn bound<E>(builder: &mut Builder<E>, http: &Http) {
+    builder
+        .timer(TokioTimer::new())
+        .enable_connect_protocol()
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_pending_accept_reset_streams(MOST_RESET_PENDING)
+        .max_local_error_reset_streams(MOST_LOCAL_RESETS)
+        .max_header_list_size(u32::try_from(http.max_head_size).unwrap_or(u32::MAX))
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWERED_WITHIN);
+}

@@ -1,0 +1,9 @@
+//! The path of a request through a node in this process, in front of backends that a test plays byte by byte. Real servers
+//! and clients are in the end-to-end tests.
+
+mod bodies;
+mod legs;
+mod parsing;
+mod rig;
+mod routing;
+mod websocket;

@@ -1,0 +1,85 @@
+//! Which backend a request goes to, and which one the next on the same connection (behaviour 8.2, 8.3).
+
+use std::time::Duration;
+
+use crate::rig::{Differences, Talk, basic, ok, world};
+
+const MOVED: Differences<'_> = Differences {
+    server: "",
+    listener: "",
+    http: "",
+    routes: "",
+    moved: "ann@example.org new\n",
+    destination: "",
+    leg: "",
+};
+
+#[tokio::test]
+async fn a_request_goes_where_its_account_is_and_what_does_not_frame_it_passes_unchanged() {
+    let world = world(MOVED).await;
+    let mut client = Talk::to(world.node.address).await;
+    client
+        .say(format!(
+            "GET /jmap/session?x=%2F HTTP/1.1\r\nHost: mail.example.org\r\n{}X-Custom: a b\r\nKeep-Alive: 5\r\n\r\n",
+            basic("ann@example.org")
+        ))
+        .await;
+    let mut backend = world.new.accept().await;
+    let request = backend.message().await;
+    assert_eq!(request.start, "GET /jmap/session?x=%2F HTTP/1.1");
+    assert_eq!(request.field("host"), Some("mail.example.org"));
+    assert_eq!(request.field("x-custom"), Some("a b"));
+    assert_eq!(request.field("keep-alive"), None);
+    assert!(
+        request
+            .field("via")
+            .is_some_and(|via| via.starts_with("1.1 mailswitch-"))
+    );
+    assert!(request.field("authorization").is_some());
+    backend.say(ok("hello")).await;
+    let answer = client.message().await;
+    assert_eq!(answer.start, "HTTP/1.1 200 OK");
+    assert_eq!(answer.field("content-length"), Some("5"));
+    assert_eq!(answer.text(), "hello");
+}
+
+#[tokio::test]
+async fn one_connection_serves_two_accounts_on_two_servers_and_each_leg_is_used_again() {
+    let world = world(MOVED).await;
+    let mut client = Talk::to(world.node.address).await;
+    let ask = |who: &str, path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{}\r\n", basic(who));
+    client.say(ask("ann@example.org", "/1")).await;
+    let mut new = world.new.accept().await;
+    assert_eq!(new.message().await.start, "GET /1 HTTP/1.1");
+    new.say(ok("new")).await;
+    assert_eq!(client.message().await.text(), "new");
+    client.say(ask("bob@example.org", "/2")).await;
+    let mut old = world.old.accept().await;
+    assert_eq!(old.message().await.start, "GET /2 HTTP/1.1");
+    old.say(ok("old")).await;
+    assert_eq!(client.message().await.text(), "old");
+    for round in 0..3 {
+        client.say(ask("ann@example.org", "/3")).await;
+        assert_eq!(new.message().await.start, "GET /3 HTTP/1.1", "{round}");
+        new.say(ok("again")).await;
+        assert_eq!(client.message().await.text(), "again");
+    }
+    client.say(ask("bob@example.org", "/4")).await;
+    assert_eq!(old.message().await.start, "GET /4 HTTP/1.1");
+    old.say(ok("again")).await;
+    assert_eq!(client.message().await.text(), "again");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_idle_legs_along() {
+    let world = world(MOVED).await;
+    let mut client = Talk::to(world.node.address).await;
+    client.say("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut old = world.old.accept().await;
+    old.message().await;
+    old.say(ok("hello")).await;
+    client.message().await;
+    assert!(old.is_silent(Duration::from_millis(200)).await);
+    drop(client);
+    old.ends().await;
+}
