@@ -4,6 +4,7 @@
 mod addresses;
 mod bulk;
 mod cyrus;
+mod every_kind;
 mod idle;
 mod pipelined;
 mod programs;
@@ -22,6 +23,8 @@ pub(crate) const EVERY_LISTENER: &[Listener] = &[
     ("imap", "starttls"),
     ("pop3", "implicit"),
     ("pop3", "starttls"),
+    ("managesieve", "implicit"),
+    ("managesieve", "starttls"),
     ("submission", "implicit"),
     ("submission", "starttls"),
 ];

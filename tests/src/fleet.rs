@@ -136,15 +136,21 @@ impl Fleet {
                 "[destination.{name}]\nhost = \"{host}\"\ntls_server_name = \"{name}.test\"\nforwarding = \
                  \"{forwarding}\"\n[destination.{name}.protocol]\n\
                  imap = {{ port = {imap}, tls = \"implicit\" }}\n\
+                 pop3 = {{ port = {pop3}, tls = \"implicit\" }}\n\
+                 managesieve = {{ port = {sieve}, tls = \"starttls\" }}\n\
+                 smtp = {{ port = {relay}, tls = \"plain\" }}\n\
                  submission = {{ port = {submission}, tls = \"starttls\" }}\n",
                 name = dovecot.name,
                 host = imaps.ip(),
                 imap = imaps.port(),
+                pop3 = dovecot.pop3s.port(),
+                sieve = dovecot.sieve.port(),
+                relay = smtp.smtp.port(),
                 submission = smtp.submission.port(),
             )
         };
         format!(
-            "[routing]\ndefault_destination = \"legacy\"\nbare_domain = \"{DOMAIN}\"\n\n{}\n{}\n[cutover]\n{}",
+            "[routing]\ndefault_destination = \"legacy\"\nsmtp_passthrough_destination = \"new\"\nbare_domain = \"{DOMAIN}\"\n\n{}\n{}\n[cutover]\n{}",
             destination(&self.legacy, "xclient", self.relay.address, &self.legacy_smtp),
             destination(&self.new, "proxy", self.new.imaps, &self.new_smtp),
             plan.cutover,

@@ -64,7 +64,9 @@ pub fn fetchmail(directory: &Path, protocol: &str, account: Account<'_>) -> Resu
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     let mut command = Command::new("fetchmail");
     command
-        .args(["--nodetach", "--nosyslog", "-v", "-f"])
+        .args(["--nodetach", "--nosyslog", "-v", "--pidfile"])
+        .arg(directory.join("pid"))
+        .arg("-f")
         .arg(&file)
         .env("FETCHMAILHOME", directory);
     run(command, b"")

@@ -41,7 +41,7 @@ fn servers_see_the_client(announce: Announce, forwarding: &str) -> Result<()> {
             ..Setup::default()
         };
         let node = Lone::start(&place, &ca, setup)?;
-        for protocol in ["imap", "pop3"] {
+        for protocol in ["imap", "pop3", "managesieve"] {
             host += 1;
             let client = place.address(host);
             let server = node.at(protocol, client_leg)?;

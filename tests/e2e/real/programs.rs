@@ -8,14 +8,14 @@ use mailswitch_tests::{
     lone::{Lone, Setup, destination},
     place::Place,
     postfix::Postfix,
-    programs::{Account, fetchmail, msmtp},
+    programs::{Account, fetchmail, msmtp, sieve_connect},
     when::eventually,
 };
 
 use super::{ALICE, EVERY_LISTENER, SOON};
 
 #[test]
-fn mbsync_fetchmail_msmtp_and_swaks_work_and_are_seen_as_themselves() -> Result<()> {
+fn mbsync_fetchmail_msmtp_swaks_and_sieve_connect_work_and_are_seen_as_themselves() -> Result<()> {
     let place = Place::new()?;
     let ca = Ca::new(place.path())?;
     let dovecot = Dovecot::start(&place, &ca, "legacy", Announce::Id, Plaintext::Refused, &[ALICE])?;
@@ -74,8 +74,21 @@ fn mbsync_fetchmail_msmtp_and_swaks_work_and_are_seen_as_themselves() -> Result<
         }
     }
 
+    let script = place.path().join("script.sieve");
+    std::fs::write(&script, "require \"fileinto\";\nfileinto \"x\";\n")?;
+    let script = script.display().to_string();
+    let sieve = account("managesieve", "starttls")?;
+    sieve_connect(
+        sieve,
+        &["--upload", "--localsieve", &script, "--remotesieve", "rules"],
+    )?
+    .succeed()?;
+    sieve_connect(sieve, &["--activate", "--remotesieve", "rules"])?.succeed()?;
+    let listed = sieve_connect(sieve, &["--list"])?.succeed()?;
+    assert!(listed.contains("\"rules\" ACTIVE"), "{listed}");
+
     let sessions = dovecot.sessions();
-    for protocol in ["imap", "pop3"] {
+    for protocol in ["imap", "pop3", "managesieve"] {
         assert!(sessions.iter().any(|session| session.protocol == protocol));
     }
     let as_the_node: Vec<_> = sessions

@@ -24,6 +24,13 @@ pub struct Node {
     pub imaps: SocketAddr,
     pub submission: SocketAddr,
     pub submissions: SocketAddr,
+    /// Plain, and STLS.
+    pub pop3: SocketAddr,
+    pub pop3s: SocketAddr,
+    /// ManageSieve: plain, and STARTTLS.
+    pub sieve: SocketAddr,
+    /// Passed through to `new`, as it is.
+    pub smtp: SocketAddr,
     pub metrics: SocketAddr,
     pub directory: PathBuf,
     pub config: PathBuf,
@@ -38,7 +45,7 @@ impl Node {
         let certificate = fleet
             .ca
             .issue_for_mbsync(&directory, &format!("{name}.test"), address)?;
-        let ports: Vec<SocketAddr> = (0..5).map(|_| place.port(address)).collect::<Result<_>>()?;
+        let ports: Vec<SocketAddr> = (0..9).map(|_| place.port(address)).collect::<Result<_>>()?;
         let config = directory.join("node.toml");
         let pki = &fleet.control_plane.pki;
         let text = format!(
@@ -71,6 +78,10 @@ impl Node {
             submission: ports[2],
             submissions: ports[3],
             metrics: ports[4],
+            pop3: ports[5],
+            pop3s: ports[6],
+            sieve: ports[7],
+            smtp: ports[8],
             directory,
             config,
         };
@@ -121,7 +132,11 @@ fn machine_toml(certificate: &Issued, ports: &[SocketAddr]) -> String {
          imap = {{ protocol = \"imap\", bind = [\"{}\"], tls = \"starttls\" }}\n\
          imaps = {{ protocol = \"imap\", bind = [\"{}\"], tls = \"implicit\" }}\n\
          submission = {{ protocol = \"submission\", bind = [\"{}\"], tls = \"starttls\" }}\n\
-         submissions = {{ protocol = \"submission\", bind = [\"{}\"], tls = \"implicit\" }}\n\n\
+         submissions = {{ protocol = \"submission\", bind = [\"{}\"], tls = \"implicit\" }}\n\
+         pop3 = {{ protocol = \"pop3\", bind = [\"{}\"], tls = \"starttls\" }}\n\
+         pop3s = {{ protocol = \"pop3\", bind = [\"{}\"], tls = \"implicit\" }}\n\
+         sieve = {{ protocol = \"managesieve\", bind = [\"{}\"], tls = \"starttls\" }}\n\
+         smtp = {{ protocol = \"smtp\", bind = [\"{}\"], tls = \"plain\" }}\n\n\
          [metrics]\nbind = \"{}\"\n\n",
         certificate.cert.display(),
         certificate.key.display(),
@@ -129,6 +144,10 @@ fn machine_toml(certificate: &Issued, ports: &[SocketAddr]) -> String {
         ports[1],
         ports[2],
         ports[3],
+        ports[5],
+        ports[6],
+        ports[7],
+        ports[8],
         ports[4],
     )
 }
