@@ -56,14 +56,6 @@ pub enum StartError {
     /// The file with the mappings cannot be used.
     #[error(transparent)]
     Mappings(#[from] source::file::FileError),
-    /// A listener's protocol is not served by this version.
-    #[error("listener.{name}: this version does not serve {protocol} yet")]
-    Protocol {
-        /// Which.
-        name: mailswitch_config::ListenerName,
-        /// What it was to speak.
-        protocol: Protocol,
-    },
     /// What a node of a fleet needs cannot be used.
     #[error(transparent)]
     Fleet(#[from] source::fleet::OpenError),
@@ -147,7 +139,7 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
         pseudonym: Pseudonym::of(rand::random()),
         renewing: Mutex::new(()),
     });
-    let fronts = fronts(bound, &node)?;
+    let fronts = fronts(bound, &node);
     let mut running = serve(node, fronts, addresses, room);
     if let Some(feed) = feed {
         let stop = running.feed_stop.clone();
@@ -226,7 +218,7 @@ fn say_limits(descriptors: u64, room: Room) {
     );
 }
 
-fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Result<Vec<(Bound, Arc<Front>)>, StartError> {
+fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Vec<(Bound, Arc<Front>)> {
     bound
         .into_iter()
         .map(|bound| {
@@ -238,12 +230,6 @@ fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Result<Vec<(Bound, Arc<Front>)
                 Protocol::Submission => Speaks::Mail(Dialogue::Submission),
                 Protocol::Smtp | Protocol::Lmtp => Speaks::Nothing,
                 Protocol::Http => Speaks::Http,
-                protocol => {
-                    return Err(StartError::Protocol {
-                        name: listener.name.clone(),
-                        protocol,
-                    });
-                }
             };
             let front = Front {
                 name: Arc::new(listener.name.clone()),
@@ -251,7 +237,7 @@ fn fronts(bound: Vec<Bound>, node: &Arc<Node>) -> Result<Vec<(Bound, Arc<Front>)
                 speaks,
                 node: Arc::clone(node),
             };
-            Ok((bound, Arc::new(front)))
+            (bound, Arc::new(front))
         })
         .collect()
 }

@@ -2,6 +2,8 @@
 //! and clients are in the end-to-end tests.
 
 mod bodies;
+mod cutover;
+mod http2;
 mod legs;
 mod parsing;
 mod rig;

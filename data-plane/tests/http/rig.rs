@@ -69,6 +69,11 @@ pub(crate) async fn world(differences: Differences<'_>) -> World {
     } else {
         routes
     };
+    let mode = if listener.contains("tls =") {
+        ""
+    } else {
+        "tls = \"plain\""
+    };
     let leg_of = |backend: &Backend| {
         let port = backend.address.port();
         let forwarding = if leg.contains("forwarding") {
@@ -105,7 +110,7 @@ allow_plaintext_auth = true
 [listener.web]
 protocol = "http"
 bind = ["127.0.0.1:0"]
-tls = "plain"
+{mode}
 {listener}
 "#,
         moved = moved.display(),
