@@ -11,5 +11,7 @@ mod greetings;
 mod limits;
 mod logs;
 mod lone;
+mod managesieve;
+mod pop3;
 mod scripts;
 mod stopping;

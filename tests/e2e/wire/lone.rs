@@ -19,11 +19,17 @@ pub(super) const SOON: Duration = Duration::from_secs(20);
 /// A destination that nobody answers for.
 pub(super) const DEAD: &str = "[destination.legacy]\nhost = \"127.0.0.1\"\nforwarding = \"none\"\n\
     allow_plaintext_auth = true\n[destination.legacy.protocol]\n\
-    imap = { port = 9, tls = \"plain\" }\nsubmission = { port = 9, tls = \"plain\" }\n";
+    imap = { port = 9, tls = \"plain\" }\npop3 = { port = 9, tls = \"plain\" }\n\
+    managesieve = { port = 9, tls = \"plain\" }\nsubmission = { port = 9, tls = \"plain\" }\n";
+
+/// The protocols whose logins are read.
+pub(super) const ALL: &[&str] = &["imap", "pop3", "managesieve", "submission"];
 
 /// What differs from test to test.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setup<'a> {
+    /// What it listens for, each over every kind of leg. Its destinations need an endpoint for each.
+    pub(super) protocols: &'a [&'static str],
     /// Lines of `[server]`.
     pub(super) server: &'a str,
     /// Lines of `[routing]`.
@@ -39,6 +45,7 @@ pub(super) struct Setup<'a> {
 impl Default for Setup<'_> {
     fn default() -> Self {
         Self {
+            protocols: &["imap", "submission"],
             server: "hostname = \"proxy.example.org\"\nlog_level = \"debug\"\n",
             routing: "",
             listener: ", max_auth_attempts = 1000",
@@ -53,17 +60,10 @@ pub(super) struct Lone {
     pub(super) process: Process,
     pub(super) ca: PathBuf,
     pub(super) config: PathBuf,
-    ports: [SocketAddr; 6],
+    ports: Vec<(&'static str, &'static str, SocketAddr)>,
 }
 
-const LISTENERS: [(&str, &str); 6] = [
-    ("imap", "implicit"),
-    ("imap", "starttls"),
-    ("imap", "plain"),
-    ("submission", "implicit"),
-    ("submission", "starttls"),
-    ("submission", "plain"),
-];
+const LEGS: [&str; 3] = ["implicit", "starttls", "plain"];
 
 impl Lone {
     pub(super) fn start(place: &Place, ca: &Ca, setup: Setup<'_>) -> Result<Self> {
@@ -72,13 +72,15 @@ impl Lone {
         let certificate = ca.issue(&directory, "node.test", address)?;
         let mut ports = Vec::new();
         let mut listeners = String::new();
-        for (protocol, tls) in LISTENERS {
-            let port = place.port(address)?;
-            listeners += &format!(
-                "{protocol}-{tls} = {{ protocol = \"{protocol}\", bind = [\"{port}\"], tls = \"{tls}\"{} }}\n",
-                setup.listener
-            );
-            ports.push(port);
+        for protocol in setup.protocols {
+            for tls in LEGS {
+                let port = place.port(address)?;
+                listeners += &format!(
+                    "{protocol}-{tls} = {{ protocol = \"{protocol}\", bind = [\"{port}\"], tls = \"{tls}\"{} }}\n",
+                    setup.listener
+                );
+                ports.push((*protocol, tls, port));
+            }
         }
         std::fs::write(directory.join("moved.tsv"), setup.moved)?;
         let text = format!(
@@ -100,20 +102,23 @@ impl Lone {
             .env_remove("RUST_LOG")
             .env("SSL_CERT_FILE", ca.pem());
         let mut process = Process::start("node", command, &directory.join("node.log"))?;
-        let last = ports[5];
+        let (_, _, last) = *ports.last().context("a listener")?;
         process.wait_ready(SOON, || std::net::TcpStream::connect(last).is_ok())?;
         Ok(Self {
             process,
             ca: ca.pem().to_owned(),
             config,
-            ports: ports.try_into().ok().context("six ports")?,
+            ports,
         })
     }
 
     /// Where a protocol is served over this kind of leg.
     pub(super) fn at(&self, protocol: &str, tls: &str) -> SocketAddr {
-        let index = LISTENERS.iter().position(|listener| *listener == (protocol, tls));
-        self.ports[index.expect("a listener")]
+        let listener = self
+            .ports
+            .iter()
+            .find(|(its, leg, _)| (*its, *leg) == (protocol, tls));
+        listener.expect("a listener").2
     }
 
     pub(super) fn client(&self) -> Role<'_> {

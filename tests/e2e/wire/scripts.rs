@@ -11,7 +11,7 @@ use mailswitch_tests::{
     when::eventually,
 };
 
-use super::lone::{Lone, SOON, Setup, plain};
+use super::lone::{ALL, Lone, SOON, Setup, plain};
 
 /// What a client reads when there is no backend for now.
 pub(super) const IMAP_UNAVAILABLE: &str = "S: a NO [UNAVAILABLE] backend unavailable\nS: * BYE…\nEND";
@@ -20,19 +20,23 @@ const SUBMISSION_UNAVAILABLE: &str = "S: 421 4.3.0 backend unavailable\nEND";
 /// A greeting that says what the server can do.
 pub(super) const CAPABLE: &str = "S: * OK [CAPABILITY IMAP4rev1 SASL-IR] ready\n";
 
+/// What a ManageSieve client reads first.
+pub(super) const GREETED: &str =
+    "S: \"IMPLEMENTATION\" …\nS: \"VERSION\" \"1.0\"\nS: \"SASL\" …\nS: \"SIEVE\" …\nS: OK …\n";
+
 /// One destination of its own.
-struct Case {
-    what: &'static str,
-    protocol: &'static str,
+pub(super) struct Case {
+    pub(super) what: &'static str,
+    pub(super) protocol: &'static str,
     /// Of the backend's leg.
-    tls: &'static str,
+    pub(super) tls: &'static str,
     /// More keys of the destination.
-    keys: &'static str,
-    backend: String,
+    pub(super) keys: &'static str,
+    pub(super) backend: String,
     /// What the client reads behind its login.
-    client: &'static str,
+    pub(super) client: &'static str,
     /// What the node's log says of it; nothing when the login is answered.
-    cause: &'static str,
+    pub(super) cause: &'static str,
 }
 
 pub(super) fn user(number: usize) -> String {
@@ -47,7 +51,11 @@ pub(super) fn destination(
     tls: &str,
     keys: &str,
 ) -> String {
-    let other = if protocol == "imap" { "submission" } else { "imap" };
+    let others: String = ALL
+        .iter()
+        .filter(|other| **other != protocol)
+        .map(|other| format!("{other} = {{ port = 9, tls = \"{tls}\" }}\n"))
+        .collect();
     let forwarding = if keys.contains("forwarding") {
         ""
     } else {
@@ -56,7 +64,7 @@ pub(super) fn destination(
     format!(
         "[destination.d{number}]\nhost = \"{}\"\ntls_server_name = \"scripted.test\"\n{forwarding}allow_plaintext_auth = true\n\
          tls_pinned_cert_sha256 = \"{}\"\n{keys}[destination.d{number}.protocol]\n\
-         {protocol} = {{ port = {}, tls = \"{tls}\" }}\n{other} = {{ port = 9, tls = \"{tls}\" }}\n",
+         {protocol} = {{ port = {}, tls = \"{tls}\" }}\n{others}",
         backend.address.ip(),
         issued.fingerprint,
         backend.address.port(),
@@ -64,7 +72,7 @@ pub(super) fn destination(
 }
 
 /// Starts a backend for each case and one node before them all, and plays each login.
-fn play(cases: &[Case], server: &str) -> Result<()> {
+pub(super) fn play(cases: &[Case], server: &str) -> Result<()> {
     let place = Place::new()?;
     let ca = Ca::new(place.path())?;
     let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
@@ -79,6 +87,7 @@ fn play(cases: &[Case], server: &str) -> Result<()> {
     let server =
         format!("hostname = \"proxy.example.org\"\nlog_level = \"debug\"\nhost_down_threshold = 0\n{server}");
     let setup = Setup {
+        protocols: ALL,
         server: &server,
         tables: &tables,
         moved: &moved,
@@ -88,6 +97,11 @@ fn play(cases: &[Case], server: &str) -> Result<()> {
     for (number, case) in cases.iter().enumerate() {
         let login = match case.protocol {
             "imap" => format!("S: * OK …\nC: a LOGIN {} pw\n", user(number)),
+            "pop3" => format!("S: +OK …\nC: USER {}\nS: +OK…\nC: PASS pw\n", user(number)),
+            "managesieve" => format!(
+                "{GREETED}C: AUTHENTICATE \"PLAIN\" \"{}\"\n",
+                plain(&user(number), "pw")
+            ),
             _ => format!("S: 220 …\nC: AUTH PLAIN {}\n", plain(&user(number), "pw")),
         };
         let before = node.process.output().len();
