@@ -38,7 +38,7 @@ pub struct Arguments {
 pub enum Verb {
     /// What the fleet is and does: revisions, nodes, sessions, logins, breakers, operations that run.
     Status(verb::status::StatusArguments),
-    /// Check configuration files, without a control plane.
+    /// Check configuration files and what they name, without a control plane.
     Check(verb::check::CheckArguments),
     /// Make the fleet's configuration what a file says.
     Apply(verb::apply::ApplyArguments),

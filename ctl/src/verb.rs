@@ -56,7 +56,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     };
     match arguments.verb {
         Verb::Status(verb) => verb.run(&context).await,
-        Verb::Check(verb) => verb.run(&context),
+        Verb::Check(verb) => verb.run(&context).await,
         Verb::Apply(verb) => verb.run(&context).await,
         Verb::Diff(verb) => verb.run(&context).await,
         Verb::Export(verb) => verb.run(&context).await,

@@ -10,6 +10,7 @@ use mailswitchctl::output::{Output, Render};
 use mailswitchctl::verb::account::Accounts;
 use mailswitchctl::verb::apply::AppliedView;
 use mailswitchctl::verb::audit::AuditView;
+use mailswitchctl::verb::check;
 use mailswitchctl::verb::diff::DiffView;
 use mailswitchctl::verb::mapping::MappingView;
 use mailswitchctl::verb::node::Nodes;
@@ -444,4 +445,54 @@ fn audit_accounts_and_mappings() {
         hold: id(2),
     };
     golden!("mapping-get", both(&MappingView::from(held)));
+}
+
+#[test]
+fn a_check_is_grouped_one_tick_a_line() {
+    use mailswitch_check::{Finding, Group, Report, Status};
+    let finding = |status, what: &str, remedy: Option<&str>| Finding {
+        status,
+        what: what.into(),
+        remedy: remedy.map(Into::into),
+    };
+    let legacy = vec![
+        finding(Status::Ok, "connects in 0.4 ms, from 192.0.2.10", None),
+        finding(
+            Status::Failed,
+            "does not offer STARTTLS",
+            Some(
+                "enable it there, or write destination.legacy.protocol.imap.tls = \"implicit\" or \"plain\"",
+            ),
+        ),
+    ];
+    let mechanisms = vec![
+        finding(Status::Note, "the store in SQL is not probed", None),
+        finding(
+            Status::Warning,
+            "imap: not taken by legacy: XOAUTH2; such logins fail there",
+            Some("remove them from capabilities.imap.sasl, or enable them there"),
+        ),
+    ];
+    let group = |about: &str, findings| Group {
+        about: about.into(),
+        findings,
+    };
+    let report = check::Report {
+        files: vec![check::Checked {
+            file: "proxy.toml".into(),
+            kind: check::Kind::Node,
+            usable: true,
+            findings: mailswitch_config::Findings::default(),
+            probes: Some(Report {
+                groups: vec![
+                    group(
+                        "destination legacy: imap at old.example.org:143, starttls",
+                        legacy,
+                    ),
+                    group("login mechanisms", mechanisms),
+                ],
+            }),
+        }],
+    };
+    golden!("check", both(&report));
 }

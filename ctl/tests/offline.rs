@@ -203,7 +203,7 @@ fn a_certificate_that_nobody_could_use_is_refused_before_it_is_made() {
 }
 
 #[test]
-fn check_says_everything_that_is_wrong_in_all_files_and_3() {
+fn check_says_everything_that_is_wrong_in_all_files_and_exits_1() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
     write(
@@ -213,7 +213,7 @@ fn check_says_everything_that_is_wrong_in_all_files_and_3() {
     write("broken.toml", "[server\nhostname = 1\n");
     let output = ctl(folder.path(), &["check", "-f", "fleet.toml", "-f", "broken.toml"])
         .assert()
-        .code(3)
+        .code(1)
         .get_output()
         .clone();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -228,7 +228,7 @@ fn check_says_everything_that_is_wrong_in_all_files_and_3() {
     }
     let output = ctl(folder.path(), &["check", "-f", "fleet.toml", "-o", "json"])
         .assert()
-        .code(3)
+        .code(1)
         .get_output()
         .clone();
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -240,6 +240,37 @@ fn check_says_everything_that_is_wrong_in_all_files_and_3() {
         .assert()
         .code(1)
         .stdout("");
+}
+
+#[test]
+fn check_probes_what_a_good_file_names_unless_it_is_told_not_to() {
+    let folder = tempfile::tempdir().unwrap();
+    // A port that nobody has.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let fleet = format!(
+        "[destination.legacy]\nhost = \"127.0.0.1\"\nforwarding = \"none\"\nallow_plaintext_auth = true\n\
+         [destination.legacy.protocol]\nimap = {{ port = {port}, tls = \"plain\" }}\n\
+         [routing]\ndefault_destination = \"legacy\"\n"
+    );
+    std::fs::write(folder.path().join("fleet.toml"), fleet).unwrap();
+    let check = ["check", "-f", "fleet.toml"];
+    let output = ctl(folder.path(), &check).assert().code(1).get_output().clone();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for expected in [
+        "fleet.toml (the fleet's file): can be used",
+        &format!("✗ nobody listens at 127.0.0.1:{port}"),
+        "start the server, or correct destination.legacy.protocol.imap.port",
+        "probes: 0 as it should be, no warnings, 1 failed",
+    ] {
+        assert!(text.contains(expected), "{expected}:\n{text}");
+    }
+    let offline: Vec<_> = check.into_iter().chain(["--offline"]).collect();
+    let text = said(&mut ctl(folder.path(), &offline), 0);
+    assert!(!text.contains("probes"), "{text}");
 }
 
 #[test]

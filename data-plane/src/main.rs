@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use mailswitch_config::NodeConfig;
 use mailswitch_config::node::Environment;
 
-use crate::process::{Arguments, Failure};
+use crate::process::{Arguments, Failure, Task};
 
 fn main() -> ExitCode {
     let arguments = Arguments::read();
@@ -22,13 +22,17 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let checked = NodeConfig::load(arguments.file(), &Environment::of_process())?;
-    if arguments.only_check() {
+    let task = arguments.task();
+    if task != Task::Serve {
         println!("{}: no errors", arguments.file().display());
         process::say_warnings(&checked.warnings);
         for what in process::not_served(&checked.config) {
             eprintln!("warning: {what}");
         }
-        return Ok(());
+        return match task {
+            Task::Check => process::probe(&checked.config),
+            Task::Serve | Task::CheckOffline => Ok(()),
+        };
     }
     let config = checked.config;
     process::keep_secrets_out_of_core_dumps();

@@ -23,9 +23,24 @@ pub(crate) struct Arguments {
     #[arg(value_name = "CONFIG.toml")]
     config: Option<PathBuf>,
 
-    /// Only check a configuration: nothing is bound. Ends with 0 or 1.
+    /// Only check a configuration, and what it names: each destination is asked up to the login. Nothing is bound, no
+    /// credential is sent. Ends with 0 or 1.
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
+
+    /// With --check: only the file; nothing is connected to.
+    #[arg(long, requires = "check")]
+    offline: bool,
+}
+
+/// What the program was started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    Serve,
+    /// The file, and what it names.
+    Check,
+    /// The file alone.
+    CheckOffline,
 }
 
 impl Arguments {
@@ -48,8 +63,27 @@ impl Arguments {
         file.map_or(Path::new(""), PathBuf::as_path)
     }
 
-    pub(crate) fn only_check(&self) -> bool {
-        self.check.is_some()
+    pub(crate) fn task(&self) -> Task {
+        match (&self.check, self.offline) {
+            (None, _) => Task::Serve,
+            (Some(_), false) => Task::Check,
+            (Some(_), true) => Task::CheckOffline,
+        }
+    }
+}
+
+/// Probes what the configuration names, and prints what was found.
+///
+/// # Errors
+/// Something does not work as it is configured.
+pub(crate) fn probe(config: &NodeConfig) -> Result<(), Failure> {
+    let subject = mailswitch_check::Subject::of_node(config);
+    let report = runtime(1)?.block_on(mailswitch_check::run(&subject));
+    print!("{}", report.text());
+    match report.count(mailswitch_check::Status::Failed) {
+        0 => Ok(()),
+        1 => anyhow::bail!("1 probe failed"),
+        many => anyhow::bail!("{many} probes failed"),
     }
 }
 

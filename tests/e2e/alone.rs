@@ -445,7 +445,7 @@ fn the_program_ends_with_the_code_that_says_why() -> Result<()> {
     let file = directory.join("node.toml");
     std::fs::write(&file, config)?;
     let file = file.display().to_string();
-    let check = run(&["--check", &file])?;
+    let check = run(&["--check", &file, "--offline"])?;
     assert_eq!(check.status.code(), Some(0), "{check:?}");
     let busy = run(&[&file])?;
     let said = String::from_utf8_lossy(&busy.stderr).into_owned();

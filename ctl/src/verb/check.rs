@@ -1,9 +1,11 @@
-//! `check --file FILE`: the one validator, for the file of a node, of a control plane, or of the fleet.
+//! `check --file FILE`: the one validator, for the file of a node, of a control plane, or of the fleet; and the probes of
+//! what it names (crate `mailswitch-check`).
 
 mod kind;
 
 use std::path::{Path, PathBuf};
 
+use mailswitch_check::{Status, Subject};
 use mailswitch_config::node::Environment;
 use mailswitch_config::{ControlPlaneConfig, Findings, FleetFile, NodeConfig};
 use serde::Serialize;
@@ -22,6 +24,9 @@ pub struct CheckArguments {
     /// Whose file it is. Without it, the tables in it say so.
     #[arg(long = "as", value_enum, value_name = "KIND")]
     kind: Option<Kind>,
+    /// Only the file: nothing that it names is connected to.
+    #[arg(long)]
+    offline: bool,
 }
 
 /// One file, checked.
@@ -35,43 +40,68 @@ pub struct Checked {
     pub usable: bool,
     /// Everything that is wrong or doubtful.
     pub findings: Findings,
+    /// What it names, as this machine meets it. None: not probed.
+    pub probes: Option<mailswitch_check::Report>,
 }
 
+/// All of them.
 #[derive(Debug, Serialize)]
-struct Report {
-    files: Vec<Checked>,
+pub struct Report {
+    /// In the order in which they were given.
+    pub files: Vec<Checked>,
 }
 
 impl CheckArguments {
-    /// Checks every file, and prints everything that was found.
+    /// Checks every file, probes what the good ones name, and prints everything that was found.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let kind = self.kind;
-        let files = self
+    pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        let kinds: Vec<_> = self
             .file
             .iter()
-            .map(|file| Ok(checked(file, kind.map_or_else(|| Kind::of_file(file), Ok)?)))
-            .collect::<Result<Vec<_>, Failure>>()?;
+            .map(|file| self.kind.map_or_else(|| Kind::of_file(file), Ok))
+            .collect::<Result<_, Failure>>()?;
+        let mut files = Vec::new();
+        for (file, kind) in self.file.iter().zip(kinds) {
+            let (mut checked, subject) = checked(file, kind);
+            if let Some(subject) = subject.filter(|_| !self.offline) {
+                checked.probes = Some(mailswitch_check::run(&subject).await);
+            }
+            files.push(checked);
+        }
         let report = Report { files };
         context.output.print(&report)?;
-        let usable = report.files.iter().all(|file| file.usable);
-        Ok(if usable { Exit::Done } else { Exit::Precondition })
+        // As the reference has it: 0 or 1, like `mailswitch-data-plane --check`.
+        let good = report.files.iter().all(Checked::is_good);
+        Ok(if good { Exit::Done } else { Exit::Usage })
     }
 }
 
-fn checked(path: &Path, kind: Kind) -> Checked {
+fn checked(path: &Path, kind: Kind) -> (Checked, Option<Subject>) {
     let result = match kind {
-        Kind::Node => NodeConfig::load(path, &Environment::of_process()).map(|checked| checked.warnings),
-        Kind::ControlPlane => ControlPlaneConfig::load(path).map(|checked| checked.warnings),
-        Kind::Fleet => FleetFile::load(path, &[]).map(|checked| checked.warnings),
+        Kind::Node => NodeConfig::load(path, &Environment::of_process())
+            .map(|checked| (checked.warnings, Some(Subject::of_node(&checked.config)))),
+        Kind::ControlPlane => ControlPlaneConfig::load(path).map(|checked| (checked.warnings, None)),
+        Kind::Fleet => FleetFile::load(path, &[])
+            .map(|checked| (checked.warnings, Some(Subject::of_fleet(&checked.config.config)))),
     };
-    Checked {
+    let usable = result.is_ok();
+    let (findings, subject) = result.unwrap_or_else(|findings| (findings, None));
+    let checked = Checked {
         file: path.display().to_string(),
         kind,
-        usable: result.is_ok(),
-        findings: result.unwrap_or_else(|findings| findings),
+        usable,
+        findings,
+        probes: None,
+    };
+    (checked, subject)
+}
+
+impl Checked {
+    fn is_good(&self) -> bool {
+        let failed = |probes: &mailswitch_check::Report| probes.count(Status::Failed);
+        self.usable && self.probes.as_ref().map_or(0, failed) == 0
     }
 }
 
@@ -99,6 +129,14 @@ impl Render for Report {
                 file.kind.words(),
                 counted(errors, "error"),
                 counted(warnings, "warning"),
+            ));
+            let Some(probes) = &file.probes else { continue };
+            text.push_str(&printable(&probes.text()));
+            text.push_str(&format!(
+                "probes: {} as it should be, {}, {} failed\n",
+                probes.count(Status::Ok),
+                counted(probes.count(Status::Warning), "warning"),
+                probes.count(Status::Failed),
             ));
         }
         text

@@ -140,6 +140,7 @@ fn a_check_says_all_that_is_wrong_and_binds_nothing() -> Result<()> {
     let node = Lone::start(&place, &ca, Setup::default())?;
     let check = |file: &std::path::Path| {
         Command::new(program()?)
+            .arg("--offline")
             .arg("--check")
             .arg(file)
             .output()

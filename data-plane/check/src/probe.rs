@@ -1,0 +1,8 @@
+//! The probes, a file each.
+
+pub(crate) mod capabilities;
+pub(crate) mod certificates;
+pub(crate) mod egress;
+pub(crate) mod leg;
+pub(crate) mod logins;
+pub(crate) mod mappings;

@@ -1,0 +1,26 @@
+//! Our addresses as each destination sees them: what goes into its trust settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::leg::Probed;
+use crate::report::Group;
+use crate::subject::Subject;
+
+pub(crate) fn check(subject: &Subject, legs: &[Probed<'_>]) -> Group {
+    let mut group = Group::new("our addresses, for the trust settings of each destination");
+    let mut seen: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
+    for leg in legs {
+        let name = leg.leg.destination.name.as_str();
+        seen.entry(name).or_default().extend(&leg.egress);
+    }
+    for name in subject.fleet.destinations.keys().map(|name| name.as_str()) {
+        let addresses = seen.remove(name).unwrap_or_default();
+        let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        match addresses.as_slice() {
+            [] => group.note(format!("{name}: not known, nothing could be connected")),
+            addresses => group.note(format!("{name}: {}", addresses.join(", "))),
+        }
+    }
+    group
+}

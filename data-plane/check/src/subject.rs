@@ -1,0 +1,130 @@
+//! What is probed: a node's file, or the fleet's.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mailswitch_config::node::Alone;
+use mailswitch_config::table::destination::{Destination, Endpoint};
+use mailswitch_config::table::mapping::MappingStore;
+use mailswitch_config::table::tls::Certificate;
+use mailswitch_config::{FleetConfig, NodeConfig, Protocol, Source};
+
+use crate::tls::Trust;
+
+/// However long a file lets a session wait for its backend, nobody waits longer for `check`.
+const LONGEST: Duration = Duration::from_secs(10);
+/// A file with a budget that no probe could keep.
+const SHORTEST: Duration = Duration::from_secs(2);
+
+/// What a configuration names.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    pub(crate) fleet: FleetConfig,
+    /// None: nobody listens here, as in a fleet's file; every protocol counts as served.
+    pub(crate) serves: Option<Vec<Protocol>>,
+    /// The sockets that are ours.
+    pub(crate) binds: Vec<SocketAddr>,
+    pub(crate) certificates: Vec<Certificate>,
+    pub(crate) hostname: Option<String>,
+    pub(crate) proxy_ttl: u32,
+    pub(crate) store: Option<Store>,
+    /// Of one leg.
+    pub(crate) budget: Duration,
+    pub(crate) trust: Trust,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Store {
+    File(PathBuf),
+    Redis,
+    Sql,
+}
+
+/// One endpoint of one destination.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LegOf<'a> {
+    pub(crate) destination: &'a Destination,
+    pub(crate) protocol: Protocol,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Subject {
+    /// A node's file. In a fleet the destinations are not in it: there is little to probe.
+    #[must_use]
+    pub fn of_node(config: &NodeConfig) -> Self {
+        let (fleet, store) = match &config.source {
+            Source::Alone(alone) => {
+                let Alone { fleet, mapping } = &**alone;
+                let store = match &mapping.store {
+                    MappingStore::File { path } => Store::File(path.clone()),
+                    MappingStore::Redis(_) => Store::Redis,
+                    MappingStore::Sql(_) => Store::Sql,
+                };
+                (fleet.clone(), Some(store))
+            }
+            Source::ControlPlane(_) => (FleetConfig::empty(), None),
+        };
+        let mut serves: Vec<Protocol> = config
+            .listeners
+            .iter()
+            .map(|listener| listener.protocol)
+            .collect();
+        serves.sort_unstable();
+        serves.dedup();
+        let binds = config.listeners.iter().flat_map(|listener| listener.bind.clone());
+        Self {
+            fleet,
+            serves: Some(serves),
+            binds: binds.collect(),
+            certificates: config.tls.certificates.clone(),
+            hostname: config.server.hostname.clone(),
+            proxy_ttl: config.server.proxy_ttl,
+            store,
+            budget: config.server.backend_timeout.clamp(SHORTEST, LONGEST),
+            trust: Trust::default(),
+        }
+    }
+
+    /// A fleet's file, as one site sees it. What it meets is what this machine meets.
+    #[must_use]
+    pub fn of_fleet(config: &FleetConfig) -> Self {
+        Self {
+            fleet: config.clone(),
+            serves: None,
+            binds: Vec::new(),
+            certificates: Vec::new(),
+            hostname: None,
+            proxy_ttl: mailswitch_config::table::server::Server::default().proxy_ttl,
+            store: None,
+            budget: LONGEST,
+            trust: Trust::default(),
+        }
+    }
+
+    /// All legs, by destination.
+    pub(crate) fn legs(&self) -> impl Iterator<Item = LegOf<'_>> {
+        self.fleet.destinations.values().flat_map(|destination| {
+            let legs = destination.endpoints.iter();
+            legs.map(move |(protocol, endpoint)| LegOf {
+                destination,
+                protocol: *protocol,
+                endpoint: *endpoint,
+            })
+        })
+    }
+
+    /// Whether clients can reach us by this protocol.
+    pub(crate) fn is_served(&self, protocol: Protocol) -> bool {
+        self.serves
+            .as_ref()
+            .is_none_or(|serves| serves.contains(&protocol))
+    }
+}
+
+impl LegOf<'_> {
+    /// As in the file: `destination.legacy.protocol.imap`.
+    pub(crate) fn key(&self) -> String {
+        format!("destination.{}.protocol.{}", self.destination.name, self.protocol)
+    }
+}
