@@ -29,7 +29,7 @@ import time
 USER, PASSWORD = "alice@example.org", "secret"
 WATCH = 9
 
-# The words of a node (data-plane/dialogue/src/PROTOCOL/mod.rs). "END" ends the connection.
+# The words of a node: a test of the dialogue crate compares them. "END" ends the connection.
 IMAP = {
     "wrong password": ["TAG NO [AUTHENTICATIONFAILED] Authentication failed.",
                        "* BYE Not logged in, closing the connection.", "END"],
@@ -37,21 +37,21 @@ IMAP = {
     "held, bye": ["* BYE This mailbox is being moved, connect again.", "END"],
     "held, no": ["TAG NO [UNAVAILABLE] This mailbox is being moved, try again.",
                  "* BYE This mailbox is being moved.", "END"],
-    "needs TLS": ["TAG NO [PRIVACYREQUIRED] LOGIN requires TLS"],
+    "needs TLS": ["TAG NO [PRIVACYREQUIRED] Encryption required for authentication"],
 }
 POP3 = {
     "wrong password": ["-ERR [AUTH] Authentication failed.", "END"],
-    "temporary failure": ["-ERR [SYS/TEMP] backend unavailable", "END"],
+    "temporary failure": ["-ERR [SYS/TEMP] backend unavailable, wait and try again", "END"],
     "held, bye": ["END"],
-    "held, no": ["-ERR [SYS/TEMP] This mailbox is being moved, try again", "END"],
-    "needs TLS": ["-ERR login requires TLS"],
+    "held, no": ["-ERR [SYS/TEMP] This mailbox is being moved, wait and try again", "END"],
+    "needs TLS": ["-ERR Authentication requires TLS"],
 }
 SUBMISSION = {
     "wrong password": ["535 5.7.8 Authentication failed.", "END"],
     "temporary failure": ["421 4.3.0 backend unavailable", "END"],
     "held, bye": ["421 4.3.2 This mailbox is being moved, connect again", "END"],
     "held, no": ["454 4.7.0 This mailbox is being moved, try again", "421 4.3.2 closing connection", "END"],
-    "needs TLS": ["538 5.7.11 Encryption required for requested authentication mechanism"],
+    "needs TLS": ["538 5.7.11 Encryption required for authentication"],
 }
 SIEVE = {
     "wrong password": ['NO "Authentication failed."', 'BYE "Not logged in, closing the connection."', "END"],
@@ -59,11 +59,11 @@ SIEVE = {
     "held, bye": ['BYE (TRYLATER) "This mailbox is being moved, connect again."', "END"],
     "held, no": ['NO (TRYLATER) "This mailbox is being moved, try again."',
                  'BYE (TRYLATER) "This mailbox is being moved."', "END"],
-    "needs TLS": ['NO (ENCRYPT-NEEDED) "Needs TLS."'],
+    "needs TLS": ['NO (ENCRYPT-NEEDED) "Encryption required for authentication"'],
 }
 BUSY = {
     "imap": "* BYE Too many connections, connect again later.",
-    "pop3": "-ERR [SYS/TEMP] Too many connections, connect again later",
+    "pop3": "-ERR [SYS/TEMP] Too many connections, wait and connect again",
     "submission": "421 4.7.0 Too many connections, connect again later",
     "sieve": 'BYE (TRYLATER) "Too many connections, connect again later."',
 }

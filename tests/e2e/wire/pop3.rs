@@ -9,7 +9,7 @@ use super::{
     scripts::{Case, destination, play, user},
 };
 
-const UNAVAILABLE: &str = "S: -ERR [SYS/TEMP] backend unavailable\nEND";
+const UNAVAILABLE: &str = "S: -ERR [SYS/TEMP] backend unavailable, wait and try again\nEND";
 const FIXED: &str = "S: TOP\nS: RESP-CODES\nS: PIPELINING\nS: EXPIRE NEVER\nS: UIDL\nS: UTF8\nS: IMPLEMENTATION Mailswitch\nS: .\n";
 const OPEN: &str = "S: USER\nS: SASL PLAIN LOGIN OAUTHBEARER XOAUTH2\n";
 

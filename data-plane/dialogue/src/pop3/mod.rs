@@ -30,8 +30,10 @@ pub(crate) enum Utf8 {
     NotAsked,
 }
 
+// fetchmail reads the text, not the code of RFC 3206: a refusal without "wait" (or "lock") is a wrong password to it.
+
 /// RFC 3206: the client is not to ask for another password.
-pub(crate) const TEMPORARY_FAILURE: &[u8] = b"-ERR [SYS/TEMP] backend unavailable\r\n";
+pub(crate) const TEMPORARY_FAILURE: &[u8] = b"-ERR [SYS/TEMP] backend unavailable, wait and try again\r\n";
 
 pub(crate) const AUTHENTICATION_FAILED: &[u8] = b"-ERR [AUTH] Authentication failed.\r\n";
 
@@ -39,8 +41,8 @@ pub(crate) const fn farewell(why: Farewell) -> &'static [u8] {
     match why {
         // RFC 1939 §3: "the server should … close the TCP connection without … sending any response".
         Farewell::Timeout => b"",
-        Farewell::Shutdown => b"-ERR [SYS/TEMP] The server is going away, connect again\r\n",
-        Farewell::Busy => b"-ERR [SYS/TEMP] Too many connections, connect again later\r\n",
+        Farewell::Shutdown => b"-ERR [SYS/TEMP] The server is going away, wait and connect again\r\n",
+        Farewell::Busy => b"-ERR [SYS/TEMP] Too many connections, wait and connect again\r\n",
     }
 }
 
@@ -48,6 +50,6 @@ pub(crate) const fn held(reply: HeldReply) -> &'static [u8] {
     match reply {
         // POP3 has no goodbye: a client whose connection ends tries again without asking for a password.
         HeldReply::Bye => b"",
-        HeldReply::No => b"-ERR [SYS/TEMP] This mailbox is being moved, try again\r\n",
+        HeldReply::No => b"-ERR [SYS/TEMP] This mailbox is being moved, wait and try again\r\n",
     }
 }

@@ -235,7 +235,7 @@ fn what_we_answer_ourselves_is_never_a_wrong_password_unless_it_was() {
     let command = login(Protocol::Pop3).command;
     assert_eq!(
         command.temporary_failure(),
-        b"-ERR [SYS/TEMP] backend unavailable\r\n"
+        b"-ERR [SYS/TEMP] backend unavailable, wait and try again\r\n"
     );
     assert_eq!(
         command.authentication_failed(),

@@ -21,3 +21,4 @@ mod every_call_progresses;
 mod no_secret_is_shown;
 mod nothing_secret_in_clear;
 mod starttls;
+mod tried_with_programs;
