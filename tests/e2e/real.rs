@@ -6,6 +6,8 @@ mod bulk;
 mod cyrus;
 mod every_kind;
 mod idle;
+mod moved;
+mod passed_through;
 mod pipelined;
 mod programs;
 mod servers;

@@ -35,8 +35,16 @@ pub struct Account<'a> {
     pub password: &'a str,
 }
 
-/// Fetches all mail over "imap" or "pop3" and leaves it there. What came is appended to `directory/fetched`.
-pub fn fetchmail(directory: &Path, protocol: &str, account: Account<'_>) -> Result<Ran> {
+/// What fetchmail takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    All,
+    /// What it has not seen before, by UIDL (POP3).
+    New,
+}
+
+/// Fetches mail over "imap" or "pop3" and leaves it there. What came is appended to `directory/fetched`.
+pub fn fetchmail(directory: &Path, protocol: &str, account: Account<'_>, fetch: Fetch) -> Result<Ran> {
     let Account {
         server,
         tls,
@@ -45,10 +53,12 @@ pub fn fetchmail(directory: &Path, protocol: &str, account: Account<'_>) -> Resu
         password,
     } = account;
     let mut line = format!(
-        "poll {} protocol {protocol} port {} auth password user \"{user}\" password \"{password}\" keep fetchall \
+        "poll {} protocol {protocol} port {} auth password{} user \"{user}\" password \"{password}\" keep{} \
          mda \"/bin/sh -c 'cat >>{}'\"",
         server.ip(),
         server.port(),
+        if fetch == Fetch::New { " uidl" } else { "" },
+        if fetch == Fetch::All { " fetchall" } else { "" },
         directory.join("fetched").display(),
     );
     match tls {
@@ -101,6 +111,32 @@ pub fn msmtp(account: Account<'_>, source: IpAddr, mechanism: &str, message_id: 
         user = account.user
     );
     run(command, message.as_bytes())
+}
+
+/// Hands over one message without a login, over "ESMTP" or "LMTP", with STARTTLS where `tls` is "starttls".
+pub fn swaks_relay(
+    server: SocketAddr,
+    protocol: &str,
+    tls: &str,
+    source: IpAddr,
+    to: &str,
+    message_id: &str,
+) -> Result<Ran> {
+    let mut command = Command::new("swaks");
+    command
+        .args([
+            "--server",
+            &server.ip().to_string(),
+            "--port",
+            &server.port().to_string(),
+        ])
+        .args(["--protocol", protocol, "--from", "x@elsewhere.test", "--to", to])
+        .args(["--local-interface", &source.to_string(), "--timeout", "30"])
+        .args(["--header", &format!("Message-Id: {message_id}")]);
+    if tls == "starttls" {
+        command.arg("--tls");
+    }
+    run(command, b"")
 }
 
 /// Runs sieve-connect, which always uses STARTTLS, with a further action: `--list`, `--upload --localsieve FILE`, ….

@@ -8,7 +8,7 @@ use mailswitch_tests::{
     lone::{Lone, Setup, destination},
     place::Place,
     postfix::Postfix,
-    programs::{Account, fetchmail, msmtp, sieve_connect},
+    programs::{Account, Fetch, fetchmail, msmtp, sieve_connect},
     when::eventually,
 };
 
@@ -66,7 +66,7 @@ fn mbsync_fetchmail_msmtp_swaks_and_sieve_connect_work_and_are_seen_as_themselve
         assert_eq!(fetched, sent.len(), "mbsync over {tls}");
         for protocol in ["imap", "pop3"] {
             let directory = place.folder(&format!("fetchmail-{protocol}-{tls}"))?;
-            fetchmail(&directory, protocol, account(protocol, tls)?)?.succeed()?;
+            fetchmail(&directory, protocol, account(protocol, tls)?, Fetch::All)?.succeed()?;
             let fetched = std::fs::read_to_string(directory.join("fetched"))?;
             for id in &sent {
                 assert!(fetched.contains(id), "{protocol} over {tls}: {id} in {fetched}");
@@ -96,5 +96,36 @@ fn mbsync_fetchmail_msmtp_swaks_and_sieve_connect_work_and_are_seen_as_themselve
         .filter(|session| session.rip == node_itself)
         .collect();
     assert!(as_the_node.is_empty(), "{as_the_node:?}");
+    Ok(())
+}
+
+#[test]
+fn fetchmail_takes_a_dead_backend_over_pop3_for_busy_and_not_for_a_wrong_password() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let dead = place.port(place.server())?;
+    let table = format!(
+        "[destination.legacy]\nhost = \"{}\"\nforwarding = \"none\"\nallow_plaintext_auth = true\n\
+         [destination.legacy.protocol]\npop3 = {{ port = {}, tls = \"plain\" }}\n",
+        dead.ip(),
+        dead.port(),
+    );
+    let setup = Setup {
+        listeners: &[("pop3", "implicit")],
+        tables: &table,
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    let account = Account {
+        server: node.at("pop3", "implicit")?,
+        tls: "implicit",
+        ca: ca.pem(),
+        user: ALICE,
+        password: "secret",
+    };
+    let ran = fetchmail(&place.folder("fetchmail")?, "pop3", account, Fetch::All)?;
+    // 3 would be an authentication failure: it writes to the user then, and gives up in the end.
+    assert_eq!(ran.code, 9, "{}", ran.said);
+    assert!(ran.said.contains("[SYS/TEMP]"), "{}", ran.said);
     Ok(())
 }
