@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
 use http::uri::Scheme;
+use http::{HeaderMap, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
@@ -200,6 +200,7 @@ impl Sent<'_> {
 
     async fn answered(self, response: Response<Incoming>, expect: Expect) -> Exchanged {
         let (head, body) = response.into_parts();
+        let kept_for = kept_for(&head.headers);
         let mut answer = match Answer::read(head, self.request, self.key.as_ref()) {
             Ok(answer) => answer,
             Err(error) => return self.unusable(error.into()).await,
@@ -239,6 +240,7 @@ impl Sent<'_> {
                 length,
                 kind,
                 afterwards,
+                kept_for,
             })),
             Err(_gone) => {
                 over.end(guard, leg.end(), EndReason::ClientError, progress.bytes(), 0)
@@ -327,6 +329,16 @@ impl Sent<'_> {
         tokio::spawn(async move { guard.end_leg(leg.end()).await });
         Exchanged::Again(Box::new(Going { rest, ..self.going }))
     }
+}
+
+/// How long the backend keeps an idle connection, as far as it says: a request that meets its end there may be lost.
+fn kept_for(headers: &HeaderMap) -> Option<Duration> {
+    const AHEAD: Duration = Duration::from_secs(1);
+    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let timeout = value
+        .split(',')
+        .find_map(|parameter| parameter.trim().strip_prefix("timeout="))?;
+    Some(Duration::from_secs(timeout.parse().ok()?).saturating_sub(AHEAD))
 }
 
 /// Ends when nothing has moved for that long, neither up nor down.

@@ -18,15 +18,13 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::lent::{Lent, Traffic};
+use super::limits::MOST_FIELDS;
 use super::upload::Upload;
 use crate::backend::Backend;
 use crate::backend::announce::ClientEnds;
 use crate::backend::establish::{Connection, EstablishError, Purpose, Stage};
 use crate::session::bridge::ending::end_backend;
 use crate::tls::{HttpVersion, HttpVersions, Stream};
-
-/// More are an attack on whoever keeps them (behaviour 8.1).
-pub(super) const MOST_FIELDS: usize = 100;
 
 /// What a leg is made for.
 #[derive(Debug)]
@@ -44,7 +42,6 @@ pub(super) struct ForHttp {
 pub(super) struct Leg {
     pub(super) backend: Arc<Backend>,
     pub(super) round_trip: Duration,
-    /// It has served a request before.
     pub(super) use_: Use,
     sender: Sender,
     driver: JoinHandle<()>,
@@ -134,6 +131,7 @@ impl Leg {
                 let (sender, mut connection) = http1::Builder::new()
                     .max_headers(MOST_FIELDS)
                     .max_header_size(purpose.max_head_size)
+                    .max_buf_size(purpose.max_head_size.max(64 * 1024))
                     .handshake(io)
                     .await?;
                 let driver = tokio::spawn(async move {

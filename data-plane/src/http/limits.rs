@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use hyper::server::conn::http2::Builder;
+use hyper::server::conn::{http1, http2::Builder};
 use hyper_util::rt::TokioTimer;
 use mailswitch_config::table::http::Http;
 
+/// More fields are an attack on whoever keeps them (behaviour 8.1).
+pub(super) const MOST_FIELDS: usize = 100;
 /// Each is a session with a leg of its own: one connection must not take a node's descriptors (RFC 9113 §10.5).
 const MOST_STREAMS: u32 = 100;
 /// Rapid reset (CVE-2023-44487): streams that were reset before they were served. Beyond this the connection is closed.
@@ -20,6 +22,20 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// A client that is gone without a word, while a stream of it is open.
 const PING_EVERY: Duration = Duration::from_secs(60);
 const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+
+/// What a connection of HTTP/1.1 is read into: a head has to fit, and whoever has not signed in gets no more (behaviour
+/// §7.3).
+pub(super) fn read_buffer(http: &Http) -> usize {
+    http.max_head_size.max(64 * 1024)
+}
+
+/// A client's connection of HTTP/1.1.
+pub(super) fn bound_http1(builder: &mut http1::Builder, http: &Http) {
+    builder
+        .max_headers(MOST_FIELDS)
+        .max_header_size(http.max_head_size)
+        .max_buf_size(read_buffer(http));
+}
 
 /// The size of heads bounds CONTINUATION frames, too: the library counts both.
 pub(super) fn bound<E>(builder: &mut Builder<E>, http: &Http) {

@@ -22,6 +22,10 @@ use crate::session::admit::Guard;
 use crate::session::bridge::{EndReason, QUIET};
 use crate::sessions::{End, Order};
 
+/// An idle leg is closed by us before a backend closes it that says nothing of it (nginx: 75 s): the end that comes from
+/// there meets a request now and then, and a POST cannot be sent again.
+const IDLE_LEG: Duration = Duration::from_secs(60);
+
 /// An answer on its way.
 #[derive(Debug)]
 pub(super) struct Relay {
@@ -34,6 +38,8 @@ pub(super) struct Relay {
     pub(super) length: AnswerBody,
     pub(super) kind: AnswerKind,
     pub(super) afterwards: Afterwards,
+    /// The backend's word on how long it keeps an idle connection.
+    pub(super) kept_for: Option<Duration>,
 }
 
 /// How long an answer may be silent.
@@ -86,6 +92,7 @@ impl Relay {
             progress,
             over,
             afterwards,
+            kept_for,
             ..
         } = *self;
         let (sent, passed) = (progress.bytes(), moving.passed);
@@ -100,7 +107,10 @@ impl Relay {
         let complete = matches!(ended, Ended::Complete) && progress.state() == UploadState::Complete;
         if complete && afterwards == Afterwards::Keep {
             // Before the client knows that it is complete, so that its next request finds the connection.
-            connection.pool.keep(leg, guard.into_idle(), keepalive);
+            let at_most = kept_for
+                .map_or(IDLE_LEG, |said| said.min(IDLE_LEG))
+                .min(keepalive);
+            connection.pool.keep(leg, guard.into_idle(), at_most);
             drop(to_client);
             over.tell(End::HandedOn, reason, sent, passed);
         } else {

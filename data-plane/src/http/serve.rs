@@ -17,7 +17,6 @@ use tokio::time::timeout;
 
 use super::busy::{Activity, Heads, Late, Patience};
 use super::connection::{Connection, Requests};
-use super::leg::MOST_FIELDS;
 use super::lent::{Lent, Traffic};
 use super::limits;
 use super::upgrade::ClientHalf;
@@ -109,9 +108,9 @@ struct Served<'a> {
 
 impl Served<'_> {
     async fn http1(self) -> Closing {
-        let mut connection = http1::Builder::new()
-            .max_headers(MOST_FIELDS)
-            .max_header_size(self.http.max_head_size)
+        let mut builder = http1::Builder::new();
+        limits::bound_http1(&mut builder, self.http);
+        let mut connection = builder
             // Ours are more exact (`busy.rs`), and say 408.
             .header_read_timeout(None)
             .timer(TokioTimer::new())

@@ -53,13 +53,13 @@ async fn secured(node: &Node) -> Stream {
     stream
 }
 
-type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
+pub(crate) type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 
-fn empty() -> Body {
+pub(crate) fn empty() -> Body {
     Empty::new().boxed_unsync()
 }
 
-async fn client(node: &Node) -> SendRequest<Body> {
+pub(crate) async fn client(node: &Node) -> SendRequest<Body> {
     let io = TokioIo::new(secured(node).await);
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .handshake(io)

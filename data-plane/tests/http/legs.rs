@@ -171,6 +171,20 @@ async fn a_destination_that_is_down_is_503_with_a_time_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_kept_connection_is_closed_before_the_backend_says_that_it_will_close_it() {
+    let world = world(Differences::default()).await;
+    let mut client = Talk::to(world.node.address).await;
+    client.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut backend = world.old.accept().await;
+    backend.message().await;
+    backend
+        .say("HTTP/1.1 200 OK\r\nKeep-Alive: max=9, timeout=1\r\nContent-Length: 0\r\n\r\n")
+        .await;
+    client.message().await;
+    backend.ends().await;
+}
+
+#[tokio::test]
 async fn a_stop_closes_idle_clients_at_once_and_lets_an_open_request_end() {
     let mut world = world(Differences::default()).await;
     let mut idle = Talk::to(world.node.address).await;

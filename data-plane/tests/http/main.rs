@@ -4,8 +4,10 @@
 mod bodies;
 mod cutover;
 mod http2;
+mod http2_backend;
 mod legs;
 mod parsing;
 mod rig;
 mod routing;
+mod secrets;
 mod websocket;
