@@ -4,14 +4,17 @@ use zeroize::Zeroizing;
 
 use crate::limits::{LINE_LIMIT, READ_SIZE};
 
-/// Appends; the storage that is given up is wiped first. Doubles, but never past what a line may hold: what is
-/// bounded by `LINE_LIMIT` takes no more than that.
+/// What a line and one read may take: what is bounded by `LINE_LIMIT` takes no more than that.
+const MOST: usize = LINE_LIMIT + READ_SIZE;
+
+/// Appends; the storage that is given up is wiped first. Doubles, and the last time grows to the full size, so that a
+/// long buffer and its successor do not stand side by side.
 pub(crate) fn append(buffer: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
     let needed = buffer.len() + bytes.len();
     if needed > buffer.capacity() {
-        let mut grown = Zeroizing::new(Vec::with_capacity(
-            needed.max((buffer.capacity() * 2).min(LINE_LIMIT + READ_SIZE)),
-        ));
+        let doubled = needed.max(buffer.capacity() * 2);
+        let size = if doubled > MOST / 2 { MOST } else { doubled };
+        let mut grown = Zeroizing::new(Vec::with_capacity(needed.max(size)));
         grown.extend_from_slice(buffer);
         *buffer = grown;
     }

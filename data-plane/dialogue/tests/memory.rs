@@ -161,3 +161,22 @@ fn a_connection_that_is_silent_holds_next_to_nothing() {
         assert!(wire.output.capacity() < 1024);
     }
 }
+
+#[test]
+fn a_credential_as_long_as_may_be_is_read_within_the_bound() {
+    for protocol in PROTOCOLS {
+        let frame = "A".repeat(63_000);
+        let at_once = authenticate(protocol, "a", "PLAIN", Some(&frame));
+        let prompted = authenticate(protocol, "a", "PLAIN", None) + &response(protocol, &frame);
+        for script in [at_once, prompted] {
+            let before = MEMORY.current_usage();
+            MEMORY.reset_peak_usage();
+            let mut wire = Wire::new(client(protocol));
+            wire.deaf = true;
+            wire.receive(script.as_bytes());
+            let peak = MEMORY.peak_usage() - before;
+            assert!(peak < MOST, "{protocol:?}: {peak} bytes");
+            println!("{protocol:?}: {peak} bytes");
+        }
+    }
+}

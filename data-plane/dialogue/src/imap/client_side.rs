@@ -250,16 +250,15 @@ fn login(tag: Tag, command: &Command, standing: &Standing, output: &mut Output) 
 }
 
 fn authenticate(tag: Tag, command: &Command, standing: &Standing, output: &mut Output) -> Heard<Tag> {
-    // Blanks inside base64 are ignored, so what they part is put together again.
-    let Some((name, rest)) = command.texts().and_then(|texts| {
-        texts
-            .split_first()
-            .map(|(name, rest)| (name.to_vec(), crate::secret::concat(rest)))
-    }) else {
-        return fail(Some(&tag), b"BAD AUTHENTICATE needs a mechanism", output);
+    let texts = command.texts().unwrap_or_default();
+    let progress = match texts.as_slice() {
+        [] => return fail(Some(&tag), b"BAD AUTHENTICATE needs a mechanism", output),
+        [name] => Exchange::start(&standing.access, name, None),
+        [name, initial] => Exchange::start(&standing.access, name, Some(initial)),
+        // Blanks inside base64 are ignored, so what they part is put together again.
+        [name, parts @ ..] => Exchange::start(&standing.access, name, Some(&crate::secret::concat(parts))),
     };
-    let initial = (command.arguments.len() > 1).then_some(&**rest);
-    Heard::Sasl(tag, Exchange::start(&standing.access, &name, initial))
+    Heard::Sasl(tag, progress)
 }
 
 /// One tagged line; untagged when the command had no tag.

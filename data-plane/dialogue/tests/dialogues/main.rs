@@ -18,6 +18,7 @@ mod client_managesieve;
 mod client_pop3;
 mod client_submission;
 mod every_call_progresses;
+mod must_do_better;
 mod no_secret_is_shown;
 mod nothing_secret_in_clear;
 mod starttls;
