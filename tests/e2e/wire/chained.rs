@@ -12,7 +12,7 @@ use mailswitch_tests::{
 };
 
 use super::{
-    lone::{ALICE, DEAD, Lone, SOON, Setup, destination, plain},
+    lone::{ALICE, ALL, DEAD, Lone, SOON, Setup, destination, plain},
     scripts,
 };
 
@@ -106,6 +106,107 @@ fn the_hop_count_of_a_trusted_proxy_goes_on_one_less_and_the_last_one_goes_nowhe
         raw.play(node.client(), "S: 220 …\nC: EHLO me.example\nC: QUIT\n")?;
         let said = raw.rest()?;
         assert_eq!(said.contains("250-XCLIENT TTL\r\n"), offered, "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn two_nodes_in_a_row_count_the_hops_down_in_every_protocol() -> Result<()> {
+    let (place, behind) = (Place::new()?, Place::new()?);
+    let ca = Ca::new(place.path())?;
+    let issued = ca.issue(&behind.folder("backend")?, "scripted.test", behind.server())?;
+    let frame = plain("ann@x.example", "pw");
+    // Of what the first one says, the second takes the hop count: its client is the first. (A PROXY header would name
+    // the client too.)
+    let client = place.address(50);
+    let xclient = format!("C: XCLIENT ADDR={client} … TTL=5 …\n");
+    let scripts = [
+        format!(
+            "S: * OK [CAPABILITY IMAP4rev1 ID SASL-IR] x\nC: F1 ID (\"x-originating-ip\" \"{client}\" …\"x-proxy-ttl\" \"5\" …)\n\
+             S: F1 OK x\nC: a AUTHENTICATE PLAIN {frame}\nS: a OK in\nEND"
+        ),
+        format!(
+            "S: +OK [XCLIENT] x\nC: CAPA\nS: +OK\nS: UTF8\nS: .\n{xclient}S: +OK\nC: UTF8\nS: +OK\nC: AUTH PLAIN {frame}\n\
+             S: +OK in\nEND"
+        ),
+        format!(
+            "S: \"XCLIENT\"\nS: OK\n{xclient}S: OK\nC: AUTHENTICATE \"PLAIN\" \"{frame}\"\nS: OK \"in\"\nEND"
+        ),
+        format!(
+            "S: 220 x\nC: EHLO me.example\nS: 250-x\nS: 250 XCLIENT ADDR PORT TTL HELO\n\
+             C: XCLIENT ADDR={client} PORT=… TTL=5 HELO=me.example\nS: 220 x\nC: EHLO me.example\nS: 250 x\n\
+             C: AUTH PLAIN {frame}\nS: 235 in\nEND"
+        ),
+    ];
+    let mut backends = Vec::new();
+    let mut endpoints = String::new();
+    for (protocol, script) in ALL.iter().zip(scripts) {
+        let backend = Scripted::start(&behind, &issued, move |_| script.clone())?;
+        endpoints += &format!(
+            "{protocol} = {{ port = {}, tls = \"plain\" }}\n",
+            backend.address.port()
+        );
+        backends.push(backend);
+    }
+    let legacy = |host, more: &str, endpoints: &str| {
+        format!(
+            "[destination.legacy]\nhost = \"{host}\"\nforwarding = \"xclient\"\nallow_plaintext_auth = true\n{more}\
+             [destination.legacy.protocol]\n{endpoints}"
+        )
+    };
+    let second = Lone::start(
+        &behind,
+        &ca,
+        Setup {
+            protocols: ALL,
+            listener: &format!(", proxy_protocol = \"optional\", proxy_trusted = [\"{client}\"]"),
+            tables: &legacy(behind.server(), "", &endpoints),
+            ..Setup::default()
+        },
+    )?;
+    let endpoints: String = ALL
+        .iter()
+        .map(|protocol| {
+            let port = second.at(protocol, "implicit").port();
+            format!("{protocol} = {{ port = {port}, tls = \"implicit\" }}\n")
+        })
+        .collect();
+    let more = format!("tls_server_name = \"node.test\"\nsource_ips = [\"{client}\"]\n");
+    let first = Lone::start(
+        &place,
+        &ca,
+        Setup {
+            protocols: ALL,
+            tables: &legacy(behind.address(2), &more, &endpoints),
+            ..Setup::default()
+        },
+    )?;
+    let sieve = scripts::GREETED;
+    for (protocol, dialogue) in [
+        (
+            "imap",
+            format!("S: * OK …\nC: a AUTHENTICATE PLAIN {frame}\nS: a OK in"),
+        ),
+        (
+            "pop3",
+            format!("S: +OK …\nC: UTF8\nS: +OK…\nC: AUTH PLAIN {frame}\nS: +OK in"),
+        ),
+        (
+            "managesieve",
+            format!("{sieve}C: AUTHENTICATE \"PLAIN\" \"{frame}\"\nS: OK \"in\""),
+        ),
+        (
+            "submission",
+            format!("S: 220 …\nC: HELO me.example\nS: 250 …\nC: AUTH PLAIN {frame}\nS: 235 in"),
+        ),
+    ] {
+        let mut raw = first.connect(protocol, "implicit")?;
+        raw.play(first.client(), &dialogue)
+            .with_context(|| format!("{protocol}: {}\nbehind: {}", first.log_tail(), second.log_tail()))?;
+    }
+    for backend in &backends {
+        let played = eventually("the backend's side is over", SOON, || backend.played().pop())?;
+        assert_eq!(played.fault, None);
     }
     Ok(())
 }
