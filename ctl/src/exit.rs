@@ -63,6 +63,8 @@ pub struct Failure {
     pub nodes: Vec<String>,
     /// What the configuration validator found.
     pub findings: Vec<Finding>,
+    /// How many there are, listed or not; 0: those that are listed.
+    pub findings_total: u64,
     /// The same may succeed in a moment, and does no harm when it is repeated.
     pub passing: bool,
 }
@@ -77,6 +79,7 @@ impl Failure {
             remedy: String::new(),
             nodes: Vec::new(),
             findings: Vec::new(),
+            findings_total: 0,
             passing: false,
         }
     }
@@ -117,6 +120,10 @@ impl Failure {
         for finding in &self.findings {
             text.push_str(&format!("  {}\n", finding_line(finding)));
         }
+        let more = self.findings_total.saturating_sub(self.findings.len() as u64);
+        if more > 0 {
+            text.push_str(&format!("  and {more} more\n"));
+        }
         text
     }
 }
@@ -137,12 +144,13 @@ impl From<Problem> for Failure {
             remedy: problem.remedy,
             nodes: problem.nodes,
             findings: problem.findings,
+            findings_total: problem.findings_total,
             passing: problem.passing,
         }
     }
 }
 
-/// `file:line: error: key = value: message; remedy`
+/// `file:line: error: key = value: message; remedy`; what is not there is left out.
 #[must_use]
 pub fn finding_line(finding: &Finding) -> String {
     let mut line = String::new();
@@ -155,7 +163,8 @@ pub fn finding_line(finding: &Finding) -> String {
     }
     line.push_str(&format!("{}: ", finding.severity));
     match (finding.key.is_empty(), finding.value.is_empty()) {
-        (true, _) => {}
+        (true, true) => {}
+        (true, false) => line.push_str(&format!("{}: ", finding.value)),
         (false, true) => line.push_str(&format!("{}: ", finding.key)),
         (false, false) => line.push_str(&format!("{} = {}: ", finding.key, finding.value)),
     }

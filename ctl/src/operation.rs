@@ -48,6 +48,10 @@ pub struct ProofView {
     /// No session of the account is left there, and none will be admitted.
     quiesced: bool,
     connected: bool,
+    /// That were open, or being opened, and ended for the hold.
+    sessions_closed: u64,
+    /// That waited for its end.
+    logins_parked: u64,
     /// A session that did not end in time.
     stuck: Option<StuckView>,
 }
@@ -100,6 +104,8 @@ impl From<NodeProof> for ProofView {
             instance: identity(&proof.instance),
             quiesced: proof.quiesced,
             connected: proof.connected,
+            sessions_closed: proof.sessions_closed,
+            logins_parked: proof.logins_parked,
             stuck: proof.stuck.map(|stuck| StuckView {
                 destination: stuck.destination,
                 session: stuck.session,
@@ -277,6 +283,9 @@ impl Render for ResultView {
         );
         line("held for", operation.held_millis.map(span));
         line("proven on", self.nodes());
+        for (node, met) in operation.proofs.iter().filter_map(ProofView::met) {
+            line(&format!("on {node}"), Some(met));
+        }
         for proof in operation.proofs.iter().filter(|proof| !proof.quiesced) {
             line("not proven", Some(proof.words()));
         }
@@ -298,6 +307,21 @@ impl Render for ResultView {
 }
 
 impl ProofView {
+    /// What the hold met on this node; none where it met nothing.
+    fn met(&self) -> Option<(&str, String)> {
+        let counted = |count, one: &str, many: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            _ => Some(format!("{count} {many}")),
+        };
+        let parts = [
+            counted(self.sessions_closed, "session ended", "sessions ended"),
+            counted(self.logins_parked, "login waited", "logins waited"),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| (self.node.as_str(), parts.join(", ")))
+    }
+
     /// Why there is no proof.
     fn words(&self) -> String {
         let why = match (&self.stuck, self.connected) {
@@ -312,7 +336,13 @@ impl ProofView {
     }
 }
 
-/// Many operations, one a line.
+impl OperationView {
+    fn met_by(&self, count: impl Fn(&ProofView) -> u64) -> String {
+        self.proofs.iter().map(count).sum::<u64>().to_string()
+    }
+}
+
+/// Many operations, one a line: ENDED are sessions, WAITED logins, of all nodes.
 #[must_use]
 pub fn operations_grid(operations: &[OperationView]) -> Grid {
     let headings = [
@@ -323,10 +353,12 @@ pub fn operations_grid(operations: &[OperationView]) -> Grid {
         "STEP",
         "OUTCOME",
         "HELD",
+        "ENDED",
+        "WAITED",
         "STARTED",
         "CAUSE",
     ];
-    let mut grid = Grid::new(headings).numbers(&[6]);
+    let mut grid = Grid::new(headings).numbers(&[6, 7, 8]);
     for operation in operations {
         grid.row([
             or_dash(&operation.id),
@@ -336,6 +368,8 @@ pub fn operations_grid(operations: &[OperationView]) -> Grid {
             operation.step.to_owned(),
             operation.outcome.unwrap_or("runs").to_owned(),
             operation.held_millis.map_or_else(|| "-".to_owned(), span),
+            operation.met_by(|proof| proof.sessions_closed),
+            operation.met_by(|proof| proof.logins_parked),
             or_dash(&operation.started_at),
             or_dash(&operation.cause),
         ]);

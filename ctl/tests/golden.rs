@@ -147,7 +147,8 @@ fn operation(step: control::Step, outcome: control::Outcome) -> control::Operati
                 quiesced: true,
                 connected: true,
                 stuck: None,
-                ..Default::default()
+                sessions_closed: 2,
+                logins_parked: 1,
             },
             control::NodeProof {
                 node: "nyc-1".into(),
@@ -277,6 +278,7 @@ fn a_refusal_has_a_remedy_its_nodes_and_findings() {
                 ..Default::default()
             },
         ],
+        findings_total: 0,
         passing: false,
     };
     golden!("refusal", failure.text());

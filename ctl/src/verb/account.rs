@@ -10,7 +10,7 @@ use super::Context;
 use crate::change::ChangeArguments;
 use crate::exit::{Exit, Failure};
 use crate::output::{Grid, Render, filled, identity, or_dash};
-use crate::rows::{self, Imported, ROWS_A_MESSAGE};
+use crate::rows::{self, Imported, ROWS_A_MESSAGE, Wrong};
 
 /// `account …`
 #[derive(Debug, clap::Subcommand)]
@@ -71,14 +71,15 @@ impl AccountVerb {
 impl ImportArguments {
     async fn run(self, context: &Context) -> Result<Imported, Failure> {
         let text = rows::text_of(&self.file)?;
-        let accounts = rows::parse(&text, &self.file, parse_account)?;
-        let change = self.change.context();
+        let parsed = rows::parse(&text, &self.file, parse_account);
+        let change = parsed.change(self.change.context());
         let first = AccountImportRequest {
             change: Some(change.clone()),
             accounts: Vec::new(),
             unproven: self.unproven,
         };
-        let rest = accounts
+        let rest = parsed
+            .rows
             .chunks(ROWS_A_MESSAGE)
             .map(|accounts| AccountImportRequest {
                 change: None,
@@ -86,13 +87,16 @@ impl ImportArguments {
                 unproven: false,
             });
         let messages: Vec<_> = std::iter::once(first).chain(rest).collect();
-        let mut connection = context.connect().await?;
-        connection
-            .change(&change, async |mut control| {
-                control.account_import(tokio_stream::iter(messages.clone())).await
-            })
-            .await
-            .map(Into::into)
+        let answer = async {
+            let mut connection = context.connect().await?;
+            connection
+                .change(&change, async |mut control| {
+                    control.account_import(tokio_stream::iter(messages.clone())).await
+                })
+                .await
+        };
+        let answer = answer.await;
+        parsed.conclude(answer)
     }
 }
 
@@ -133,17 +137,24 @@ struct JsonAccount {
 }
 
 /// A line of JSON, or `name<TAB>identifier,identifier<TAB>group`.
-fn parse_account(line: &str) -> Result<Account, String> {
+fn parse_account(line: &str) -> Result<Account, Wrong> {
     let account = if line.trim_start().starts_with('{') {
-        // The file's line is said before it: this one is always 1.
-        serde_json::from_str(line).map_err(|error: serde_json::Error| {
-            error.to_string().replace(" at line 1 column ", " at column ")
+        serde_json::from_str(line).map_err(|error: serde_json::Error| Wrong {
+            value: String::new(),
+            // The file's line is said before it: this one is always 1.
+            message: error.to_string().replace(" at line 1 column ", " at column "),
+            remedy: "write {\"name\": …, \"identifiers\": […], \"addresses\": […], \"group\": …} in one line"
+                .to_owned(),
         })?
     } else {
         text_account(line)?
     };
     if account.name.trim().is_empty() {
-        return Err("the name is empty".to_owned());
+        return Err(Wrong {
+            value: format!("{:?}", line.trim()),
+            message: "the name is empty".to_owned(),
+            remedy: "begin with the account's name, which is a login too".to_owned(),
+        });
     }
     // The name is an identifier too, and stands first.
     let others = account
@@ -160,23 +171,29 @@ fn parse_account(line: &str) -> Result<Account, String> {
     })
 }
 
-fn text_account(line: &str) -> Result<JsonAccount, String> {
+fn text_account(line: &str) -> Result<JsonAccount, Wrong> {
     let fields: Vec<_> = line.split('\t').map(str::trim).collect();
+    let wrong = |message: String, remedy: &str| Wrong {
+        value: format!("{:?}", line.trim()),
+        message,
+        remedy: remedy.to_owned(),
+    };
     let (name, identifiers, group) = match fields.as_slice() {
         [name] => (*name, "", ""),
         [name, identifiers] => (*name, *identifiers, ""),
         [name, identifiers, group] => (*name, *identifiers, *group),
         _ => {
-            return Err(format!(
-                "write name<TAB>identifier,identifier<TAB>group; there are {} fields",
-                fields.len()
+            return Err(wrong(
+                format!("there are {} fields", fields.len()),
+                "write name<TAB>identifier,identifier<TAB>group",
             ));
         }
     };
     if fields.iter().any(|field| field.contains(char::is_whitespace)) {
-        return Err(
-            "a field has spaces in it; fields are separated by tabs, identifiers by commas".to_owned(),
-        );
+        return Err(wrong(
+            "a field has spaces in it".to_owned(),
+            "separate fields by tabs, identifiers by commas",
+        ));
     }
     Ok(JsonAccount {
         name: name.to_owned(),
@@ -273,6 +290,9 @@ mod tests {
             assert!(parse_account(wrong).is_err(), "{wrong:?}");
         }
         let cut = parse_account("{\"name\": \"bob\"").unwrap_err();
-        assert!(cut.contains("at column") && !cut.contains("line 1"), "{cut}");
+        assert!(
+            cut.message.contains("at column") && !cut.message.contains("line 1"),
+            "{cut:?}"
+        );
     }
 }

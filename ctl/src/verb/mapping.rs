@@ -15,7 +15,7 @@ use super::resolve::rule_words;
 use crate::change::ChangeArguments;
 use crate::exit::{Exit, Failure};
 use crate::output::{Grid, Render, data, filled, identity, or_dash, printable};
-use crate::rows::{self, Imported, ROWS_A_MESSAGE};
+use crate::rows::{self, Imported, ROWS_A_MESSAGE, Wrong};
 
 /// `mapping …`
 #[derive(Debug, clap::Subcommand)]
@@ -182,14 +182,15 @@ impl ListArguments {
 impl ImportArguments {
     async fn run(self, context: &Context) -> Result<Imported, Failure> {
         let text = rows::text_of(&self.file)?;
-        let mappings = rows::parse(&text, &self.file, parse_mapping)?;
-        let change = self.change.context();
+        let parsed = rows::parse(&text, &self.file, parse_mapping);
+        let change = parsed.change(self.change.context());
         let first = MappingImportRequest {
             change: Some(change.clone()),
             unproven: self.unproven,
             mappings: Vec::new(),
         };
-        let rest = mappings
+        let rest = parsed
+            .rows
             .chunks(ROWS_A_MESSAGE)
             .map(|mappings| MappingImportRequest {
                 change: None,
@@ -197,29 +198,34 @@ impl ImportArguments {
                 mappings: mappings.to_vec(),
             });
         let messages: Vec<_> = std::iter::once(first).chain(rest).collect();
-        let mut connection = context.connect().await?;
-        connection
-            .change(&change, async |mut control| {
-                control.mapping_import(tokio_stream::iter(messages.clone())).await
-            })
-            .await
-            .map(Into::into)
+        let answer = async {
+            let mut connection = context.connect().await?;
+            connection
+                .change(&change, async |mut control| {
+                    control.mapping_import(tokio_stream::iter(messages.clone())).await
+                })
+                .await
+        };
+        let answer = answer.await;
+        parsed.conclude(answer)
     }
 }
 
 /// `identifier<TAB>destination`, or spaces between them.
-fn parse_mapping(line: &str) -> Result<Mapping, String> {
+fn parse_mapping(line: &str) -> Result<Mapping, Wrong> {
     let fields: Vec<_> = line.split_whitespace().collect();
+    let wrong = |message: String| Wrong {
+        value: format!("{:?}", line.trim()),
+        message,
+        remedy: "write identifier<TAB>destination".to_owned(),
+    };
     match fields.as_slice() {
         [identifier, destination] => Ok(Mapping {
             identifier: (*identifier).to_owned(),
             destination: (*destination).to_owned(),
         }),
-        [_] => Err("write identifier<TAB>destination; there is one field".to_owned()),
-        _ => Err(format!(
-            "write identifier<TAB>destination; there are {} fields",
-            fields.len()
-        )),
+        [_] => Err(wrong("there is one field".to_owned())),
+        _ => Err(wrong(format!("there are {} fields", fields.len()))),
     }
 }
 

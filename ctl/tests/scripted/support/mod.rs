@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use mailswitch_proto::channel::{Credentials, Files, listen, server_builder};
 use mailswitch_proto::control::v1::control_server::ControlServer;
 use mailswitch_proto::control::v1::{
-    CutoverStartRequest, HookFinishRequest, HookLease, HookRenewRequest, NodeDrainRequest, NodeKicked,
-    NodeSessions, Operation, Outcome, Problem, StatusResponse, Step,
+    CutoverStartRequest, HookFinishRequest, HookLease, HookRenewRequest, MappingImportRequest,
+    NodeDrainRequest, NodeKicked, NodeSessions, Operation, Outcome, Problem, StatusResponse, Step,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -43,6 +43,8 @@ pub(crate) struct Script {
     pub(crate) status: Mutex<StatusResponse>,
     pub(crate) sessions: Mutex<Vec<NodeSessions>>,
     pub(crate) kicks: Mutex<Vec<NodeKicked>>,
+    /// The messages of all imports; each is answered with the refusal, when there is one.
+    pub(crate) imported: Mutex<Vec<MappingImportRequest>>,
 }
 
 /// A running control plane, its certificates, and the way to call `mailswitchctl` on it.
@@ -97,6 +99,7 @@ impl Fleet {
                 status: Mutex::default(),
                 sessions: Mutex::default(),
                 kicks: Mutex::default(),
+                imported: Mutex::default(),
             }),
             folder,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -120,6 +120,20 @@ impl Control for Scripted {
         Ok(Response::new(self.0.status.lock().unwrap().clone()))
     }
 
+    async fn mapping_import(
+        &self,
+        request: Request<Streaming<MappingImportRequest>>,
+    ) -> Result<Response<ImportResponse>, Status> {
+        let mut requests = request.into_inner();
+        while let Some(request) = requests.message().await? {
+            self.0.imported.lock().unwrap().push(request);
+        }
+        match self.0.refusal.lock().unwrap().clone() {
+            Some(problem) => Err(problem.into()),
+            None => Ok(Response::new(ImportResponse::default())),
+        }
+    }
+
     async fn node_drain(
         &self,
         request: Request<NodeDrainRequest>,
@@ -164,7 +178,6 @@ impl Control for Scripted {
         mapping_set(MappingSetRequest) -> Committed;
         mapping_unset(MappingUnsetRequest) -> Committed;
         mapping_list(MappingListRequest) -> Self::MappingListStream;
-        mapping_import(Streaming<MappingImportRequest>) -> ImportResponse;
         account_list(AccountListRequest) -> Self::AccountListStream;
         account_import(Streaming<AccountImportRequest>) -> ImportResponse;
         resolve(ResolveRequest) -> ResolveResponse;
