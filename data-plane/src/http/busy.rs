@@ -101,6 +101,21 @@ impl Activity {
         }
     }
 
+    /// Ends when no request has been open for that long.
+    pub(super) async fn idle_for(&self, time: Duration) {
+        loop {
+            let changed = self.changed.notified();
+            if self.requests.lock().open > 0 {
+                changed.await;
+                continue;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(time) => return,
+            }
+        }
+    }
+
     async fn late_since(&self, requests: Requests, patience: Patience, heads: Heads) -> Late {
         if requests.begun == 0 {
             sleep_until((requests.idle_since + patience.head).into()).await;

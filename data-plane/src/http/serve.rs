@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use hyper::server::conn::{http1, http2};
@@ -24,6 +25,9 @@ use crate::drive::Leg;
 use crate::session::bridge::ending::end_client;
 use crate::session::{Client, Front, answer::MAY_TAKE, control};
 use crate::tls::{HttpVersion, Stream};
+
+/// A client that has no request open and does not close behind a GOAWAY is not waited for.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Serves a client's connection to its end.
 pub(crate) async fn serve(leg: Leg, client: Client, front: &Arc<Front>) {
@@ -159,6 +163,7 @@ impl Served<'_> {
                 builder.serve_connection(TokioIo::new(self.lent), Requests(Arc::clone(self.connection)));
             let mut connection = pin!(connection);
             let mut late = pin!(self.activity.late(self.patience, Heads::Hidden));
+            let mut over = pin!(self.activity.idle_for(FAREWELL));
             let mut ending = false;
             loop {
                 tokio::select! {
@@ -178,10 +183,16 @@ impl Served<'_> {
                         ending = true;
                         connection.as_mut().graceful_shutdown();
                     }
-                    _late = &mut late, if !ending => {
+                    late = &mut late, if !ending => {
+                        if late == Late::Head {
+                            // It may not even have begun to speak HTTP/2.
+                            break;
+                        }
                         ending = true;
                         connection.as_mut().graceful_shutdown();
                     }
+                    // It does not take our farewell.
+                    () = &mut over, if ending => break,
                 }
             }
         }

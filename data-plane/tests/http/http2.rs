@@ -270,6 +270,22 @@ async fn a_body_longer_or_shorter_than_its_length_is_no_whole_request() {
     }
 }
 
+#[tokio::test]
+async fn a_client_that_agrees_on_http2_and_never_asks_is_closed() {
+    let world = world(Differences {
+        listener: "tls = \"implicit\"\npreauth_timeout = \"300ms\"",
+        ..Differences::default()
+    })
+    .await;
+    for words in [&b""[..], PREFACE] {
+        let mut stream = secured(&world.node).await;
+        stream.write_all(words).await.expect("written");
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(crate::rig::SOON, stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok());
+    }
+}
+
 /// Sends without end. Ok: the connection was ended; else how much of it was taken.
 async fn flood(node: &Node, mut next: impl FnMut(u32) -> Vec<u8>) -> Result<(), u32> {
     let stream = secured(node).await;

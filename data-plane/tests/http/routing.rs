@@ -83,3 +83,76 @@ async fn a_client_that_leaves_takes_its_idle_legs_along() {
     drop(client);
     old.ends().await;
 }
+
+const ROUTES: &str = r#"
+[[http.route]]
+match = "/pinned/**"
+destination = "new"
+[[http.route]]
+match = "/query"
+extract = { from = "query", param = "user" }
+fallback = "new"
+[[http.route]]
+match = "/field"
+extract = { from = "header", header = "X-Account" }
+fallback = "default"
+[[http.route]]
+match = "/rest/**"
+fallback = "new"
+"#;
+
+#[tokio::test]
+async fn each_route_sends_its_requests_where_it_says() {
+    let world = world(Differences {
+        routes: ROUTES,
+        moved: "ann@example.org new\nbob@example.org old\n",
+        ..Differences::default()
+    })
+    .await;
+    let rows = [
+        ("/pinned/x", "", "new"),
+        ("/query?a=b&user=bob%40example.org", "", "old"),
+        ("/query?user=ANN@example.org%25", "", "old"),
+        // One that has no mapping: the default, not the fallback.
+        ("/query?user=nobody@example.org", "", "old"),
+        // None: the fallback.
+        ("/query?other=x", "", "new"),
+        ("/field", "X-Account: ann@example.org\r\n", "new"),
+        ("/field", "", "old"),
+        ("/field/", "X-Account: ann@example.org\r\n", "new"),
+        ("/rest/x", "", "new"),
+    ];
+    for (path, fields, to) in rows {
+        let mut client = Talk::to(world.node.address).await;
+        client
+            .say(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"))
+            .await;
+        let (there, other) = match to {
+            "new" => (&world.new, &world.old),
+            _ => (&world.old, &world.new),
+        };
+        let mut backend = there.accept().await;
+        backend.message().await;
+        backend.say(ok(to)).await;
+        assert_eq!(client.message().await.text(), to, "{path}");
+        assert!(other.nobody_comes(Duration::from_millis(20)).await);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_identifier_is_refused() {
+    let world = world(Differences {
+        routes: ROUTES,
+        ..Differences::default()
+    })
+    .await;
+    for path in ["/query?user=a%00b", "/query?user=", "/query?user=a%20b"] {
+        let mut client = Talk::to(world.node.address).await;
+        client
+            .say(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+            .await;
+        assert_eq!(client.message().await.start, "HTTP/1.1 400 Bad Request", "{path}");
+        client.ends().await;
+    }
+    assert!(world.old.nobody_comes(Duration::from_millis(50)).await);
+}
