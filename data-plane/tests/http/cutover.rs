@@ -10,7 +10,7 @@ use mailswitch_proto::revision::Revision;
 
 use crate::rig::{Differences, Node, Talk, World, basic, ok, world};
 
-const ANN: &str = "ann@example.org";
+pub(crate) const ANN: &str = "ann@example.org";
 
 fn apply(node: &Node, kind: Kind) {
     let sessions = node.running.as_ref().expect("a node").node().knowledge.sessions();
@@ -28,7 +28,7 @@ fn apply(node: &Node, kind: Kind) {
     assert!(applied.rejected.is_empty(), "{:?}", applied.rejected);
 }
 
-fn hold(node: &Node, drain_timeout: Duration) -> HoldId {
+pub(crate) fn hold(node: &Node, drain_timeout: Duration) -> HoldId {
     let hold = HoldId::random();
     let held = wire::Held {
         hold: hold.to_vec(),
@@ -40,7 +40,7 @@ fn hold(node: &Node, drain_timeout: Duration) -> HoldId {
     hold
 }
 
-fn flip(node: &Node, hold: HoldId, to: &str) {
+pub(crate) fn flip(node: &Node, hold: HoldId, to: &str) {
     let flipped = wire::Flipped {
         hold: hold.to_vec(),
         operation: OperationId::random().to_vec(),
@@ -54,7 +54,7 @@ fn is_quiet(node: &Node, hold: HoldId) -> bool {
     sessions.quiesced().iter().any(|quiesced| quiesced.hold == hold)
 }
 
-async fn quiet(node: &Node, hold: HoldId) {
+pub(crate) async fn quiet(node: &Node, hold: HoldId) {
     let quiet = async {
         while !is_quiet(node, hold) {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,6 +1,7 @@
 //! The path of a request through a node in this process, in front of backends that a test plays byte by byte. Real servers
 //! and clients are in the end-to-end tests.
 
+mod back_and_forth;
 mod bodies;
 mod cutover;
 mod http2;

@@ -182,6 +182,17 @@ impl Talk {
         self.stream.write_all(words.as_ref()).await.expect("written");
     }
 
+    /// As `say`, to somebody who may be gone.
+    pub(crate) async fn try_say(&mut self, words: impl AsRef<[u8]>) -> std::io::Result<()> {
+        self.stream.write_all(words.as_ref()).await
+    }
+
+    /// As `more`, however long it takes.
+    pub(crate) async fn more_whenever(&mut self) -> Option<()> {
+        let read = self.stream.read_buf(&mut self.read).await;
+        read.ok().filter(|read| *read > 0).map(|_| ())
+    }
+
     /// More bytes. None: the other side has ended.
     pub(crate) async fn more(&mut self) -> Option<()> {
         let read = timeout(SOON, self.stream.read_buf(&mut self.read))
@@ -301,6 +312,11 @@ impl Backend {
             .await
             .expect("a connection in time");
         Talk::over(accepted.expect("a connection").0)
+    }
+
+    /// The next connection, however long it takes.
+    pub(crate) async fn accept_whenever(&self) -> Talk {
+        Talk::over(self.listener.accept().await.expect("a connection").0)
     }
 
     /// Nobody connects within a time that is long for this machine.
