@@ -131,10 +131,13 @@ impl Nodes {
         });
     }
 
-    /// The node keeps its last good version of a resource.
+    /// The node keeps its last good version of a resource; without a reason it can use it now.
     pub fn rejected(&self, instance: InstanceId, rejected: wire::Rejected) {
         self.with(instance, |node| {
-            node.rejected.insert(rejected.resource.clone(), rejected);
+            match rejected.reason.is_empty() {
+                true => node.rejected.remove(&rejected.resource),
+                false => node.rejected.insert(rejected.resource.clone(), rejected),
+            };
             node.touch();
         });
     }

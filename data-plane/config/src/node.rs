@@ -91,8 +91,26 @@ impl NodeConfig {
     /// # Errors
     /// As `load`.
     pub fn parse(toml: &str, file: &str, environment: &Environment) -> Result<Checked<Self>, Findings> {
+        Self::parse_with(toml, file, environment, Files::Here)
+    }
+
+    /// Checks the text of another machine's file: what it names stands there, and is not read. Without `[admin]`, whose
+    /// token may stand there too.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn parse_of_another_machine(toml: &str, file: &str) -> Result<Checked<Self>, Findings> {
+        Self::parse_with(toml, file, &Environment::default(), Files::Elsewhere)
+    }
+
+    fn parse_with(
+        toml: &str,
+        file: &str,
+        environment: &Environment,
+        files: Files,
+    ) -> Result<Checked<Self>, Findings> {
         let (document, syntax) = Document::parse(toml, file);
-        let report = Report::new(&document, Severity::Warning, Files::Here);
+        let report = Report::new(&document, Severity::Warning, files);
         let config = read(&report, environment);
         file::conclude(config, report.into_findings(syntax))
     }
@@ -198,7 +216,9 @@ fn read_alone(
         Some(Mapping {
             store: MappingStore::File { path },
             ..
-        }) => rule::mapping::read(report, &fleet, path).map(|file| (path, file)),
+        }) if report.files == Files::Here => {
+            rule::mapping::read(report, &fleet, path).map(|file| (path, file))
+        }
         _ => None,
     };
     let entries = file.iter().flat_map(|(_, file)| &file.entries);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,21 @@ impl Resource {
             key,
             body: table.to_json(),
         }
+    }
+
+    /// The files of a destination's client certificate, which stand on each node.
+    #[must_use]
+    pub fn client_certificate_files(&self) -> Vec<PathBuf> {
+        let Ok(table) = self.table() else {
+            return Vec::new();
+        };
+        ["tls_client_cert", "tls_client_key"]
+            .iter()
+            .filter_map(|key| match &table.entries()?.get(*key)?.value {
+                Value::String(path) => Some(path.into()),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The table; what is wrong with the body when it holds none.

@@ -127,6 +127,19 @@ impl Stream<'_> {
         }
     }
 
+    /// They were rejected, and can be used now. An earlier control plane shows them until they are applied anew.
+    pub(super) async fn say_usable(&self, revision: Revision, usable: &[Rejection]) {
+        for Rejection { resource, .. } in usable {
+            tracing::info!(resource, "it can be used now");
+            let message = wire::Rejected {
+                revision: revision.0,
+                resource: resource.clone(),
+                reason: String::new(),
+            };
+            self.say(Message::Rejected(message)).await;
+        }
+    }
+
     pub(super) async fn say_breaker(&self, breaker: wire::Breaker) {
         // Before the welcome: the report that follows it holds every breaker.
         if self.fleet.is_some() {

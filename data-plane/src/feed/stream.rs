@@ -28,6 +28,8 @@ use crate::table::{Builder, Rejection, Serving};
 
 /// Between two reports of counters.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at files that a resource lacks.
+const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(1);
 /// Messages that wait for the connection. More make the node wait with reading, and lose nothing.
 const OUTGOING: usize = 256;
 /// A chunk of a snapshot is about one MiB; a change set is sent as it is up to three.
@@ -125,6 +127,8 @@ pub(super) async fn run(
     report.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut looks = tokio::time::interval(goodbye::LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut files = tokio::time::interval(LOOK_AT_FILES_EVERY);
+    files.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stream = Stream {
         node,
         host,
@@ -167,6 +171,7 @@ pub(super) async fn run(
                 stream.say_report().await;
                 stream.say_what_holds_have_met().await;
             }
+            _ = files.tick(), if stream.fleet.is_some() => stream.look_at_files_again().await,
             _ = looks.tick(), if stream.is_leaving() => stream.leave_once_empty(),
             () = at(stream.leave_at) => return Ok(Ended::Moved),
         }

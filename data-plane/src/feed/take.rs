@@ -163,16 +163,39 @@ impl Stream<'_> {
         // What was not understood of changes stays true until a snapshot replaces the table.
         self.node.rejections.extend(news.iter().cloned());
         if applied.resources_changed {
-            let sessions = self.node.knowledge.sessions();
-            let resources = sessions.with_table(|table| table.resources().clone());
-            let (config, rejections) = self.node.resources.assemble(&resources);
-            sessions.adjust(|table| table.set_policy(Policy::from(&config.routing)));
-            sessions.set_policy(wait_policy(sessions.policy(), &config.cutover));
-            self.node.knowledge.set_config(config);
-            self.node.rejections.retain(|old| old.resource == "change");
-            self.node.rejections.extend(rejections.iter().cloned());
-            news.extend(rejections);
+            news.extend(self.assemble_again());
         }
         self.say_rejected(revision, &news).await;
+    }
+
+    /// Resources that were rejected for want of a file are looked at again when the files have changed.
+    pub(super) async fn look_at_files_again(&mut self) {
+        if !self.node.resources.may_have_become_usable() {
+            return;
+        }
+        let before = self.node.rejections.clone();
+        let now = self.assemble_again();
+        let usable: Vec<Rejection> = before
+            .iter()
+            .filter(|old| old.resource != "change" && !now.iter().any(|new| new.resource == old.resource))
+            .cloned()
+            .collect();
+        let news: Vec<Rejection> = now.into_iter().filter(|new| !before.contains(new)).collect();
+        let revision = self.position().revision;
+        self.say_rejected(revision, &news).await;
+        self.say_usable(revision, &usable).await;
+    }
+
+    /// Puts the configuration of the table's resources in force; what of them cannot be used.
+    fn assemble_again(&mut self) -> Vec<Rejection> {
+        let sessions = self.node.knowledge.sessions();
+        let resources = sessions.with_table(|table| table.resources().clone());
+        let (config, rejections) = self.node.resources.assemble(&resources);
+        sessions.adjust(|table| table.set_policy(Policy::from(&config.routing)));
+        sessions.set_policy(wait_policy(sessions.policy(), &config.cutover));
+        self.node.knowledge.set_config(config);
+        self.node.rejections.retain(|old| old.resource == "change");
+        self.node.rejections.extend(rejections.iter().cloned());
+        rejections
     }
 }

@@ -3,6 +3,7 @@
 mod play;
 
 mod acknowledging;
+mod configuring;
 mod leaving;
 mod requests;
 mod standing;

@@ -1,5 +1,6 @@
 //! The fleet's configuration, made of the resources that the table holds. A resource that cannot be used is reported
-//! and its last good version stays; the others go on (design section 4).
+//! and its last good version stays; the others go on (design section 4). When files were what it lacked, it is looked at
+//! again when they change: an operator who brings a certificate to a node need not apply anything anew.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +8,15 @@ use mailswitch_config::fleet::Files;
 use mailswitch_config::{FleetConfig, Resource, ResourceKey, SiteName};
 
 use crate::table::Rejection;
+use crate::tls::Watched;
 
 /// Assembles configurations, and remembers what was good.
 #[derive(Debug)]
 pub(crate) struct Resources {
     site: SiteName,
     good: BTreeMap<ResourceKey, Resource>,
+    /// The files of client certificates, while a resource is rejected.
+    lacking: Option<Watched>,
 }
 
 impl Resources {
@@ -20,7 +24,13 @@ impl Resources {
         Self {
             site,
             good: BTreeMap::new(),
+            lacking: None,
         }
+    }
+
+    /// True when a resource that is rejected may be usable now, because files have changed and stopped changing.
+    pub(crate) fn may_have_become_usable(&mut self) -> bool {
+        self.lacking.as_mut().is_some_and(|files| files.look().is_some())
     }
 
     /// The configuration of these resources as this site sees it, and what of them could not be used.
@@ -28,6 +38,7 @@ impl Resources {
         &mut self,
         resources: &BTreeMap<ResourceKey, Resource>,
     ) -> (FleetConfig, Vec<Rejection>) {
+        let files = Watched::new(resources.values().flat_map(Resource::client_certificate_files));
         let first = FleetConfig::from_resources(resources.values(), &self.site, Files::Here);
         let mut chosen = resources.clone();
         let mut rejections = Vec::new();
@@ -53,6 +64,7 @@ impl Resources {
             FleetConfig::from_resources(chosen.values(), &self.site, Files::Here).config
         };
         self.good = chosen;
+        self.lacking = (!rejections.is_empty()).then_some(files);
         (config, rejections)
     }
 }

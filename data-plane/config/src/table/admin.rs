@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::finding::Severity;
 use crate::protocol::keyword;
-use crate::read::{Show, TableReader, value};
+use crate::read::{Files, Show, TableReader, value};
 use crate::secret::Secret;
 
 /// `[admin]`. Always TLS from the first byte.
@@ -57,6 +57,7 @@ impl Admin {
                 Secret::new(token.to_owned()),
                 min_token_len,
             ),
+            (None, Some(_)) if table.report.files == Files::Elsewhere => None,
             (None, Some(file)) => read_token(&table, &file)
                 .and_then(|token| checked(&table, "bearer_token_file", token, min_token_len)),
             (None, None) => match inline {
