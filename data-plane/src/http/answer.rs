@@ -139,7 +139,13 @@ impl ToClient {
     }
 
     fn say(self, response: Response<Download>) -> Result<(), Gone> {
-        tracing::Span::current().set_attribute(name::HTTP_STATUS, i64::from(response.status().as_u16()));
+        let span = tracing::Span::current();
+        let status = response.status();
+        span.set_attribute(name::HTTP_STATUS, i64::from(status.as_u16()));
+        if status.is_server_error() {
+            // As the conventions for HTTP servers want it.
+            span.set_attribute(name::ERROR, status.as_str().to_owned());
+        }
         let response = response.map(|download| download.keeping(self.busy));
         self.sender.send(response).map_err(|_| Gone)
     }

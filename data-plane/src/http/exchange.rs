@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::{AUTHORIZATION, COOKIE, Entry};
 use http::uri::Scheme;
 use http::{HeaderMap, StatusCode};
 use hyper::body::Incoming;
@@ -146,7 +147,7 @@ fn outgoing(
         Some(TlsMode::Plain) => Scheme::HTTP,
         _ => Scheme::HTTPS,
     };
-    let head = request.outgoing(&mailswitch_http_rules::Exchange {
+    let mut head = request.outgoing(&mailswitch_http_rules::Exchange {
         client: connection.ends.client.ip(),
         inbound: front.listener.forwarded,
         tell: if destination.forwarded {
@@ -161,6 +162,12 @@ fn outgoing(
         },
         expect,
     });
+    for name in [AUTHORIZATION, COOKIE] {
+        if let Entry::Occupied(mut values) = head.headers.entry(name) {
+            // Never shown, and never indexed on a leg of HTTP/2 (RFC 7541 §7.1).
+            values.iter_mut().for_each(|value| value.set_sensitive(true));
+        }
+    }
     if request.expectation() == Expectation::Continue && expect == Expect::Forward {
         let (upload, go_on) = Upload::gated(rest);
         let progress = upload.progress();
@@ -225,8 +232,11 @@ impl Sent<'_> {
         let awaited = self.request.expectation() == Expectation::Continue && expect == Expect::Forward;
         if awaited && progress.state() == UploadState::Waiting {
             // The body was not asked for, and cannot be told from a next request any more.
-            answer.close_behind();
             answer.backend = Afterwards::Close;
+        }
+        if answer.backend == Afterwards::Close {
+            // Whoever closes has a reason; the client learns it as it would without us (behaviour 8.3).
+            answer.close_behind();
         }
         let (length, kind, afterwards) = (answer.body, answer.kind, answer.backend);
         match going.to_client.relay(answer) {

@@ -156,8 +156,8 @@ async fn the_account_in_a_body_decides_and_the_body_arrives_whole() {
     })
     .await;
     let body = "grant=x&client_id=web%40ui&rest=\u{0}y";
-    let mut client = Talk::to(world.node.address).await;
     for chunked in [false, true] {
+        let mut client = Talk::to(world.node.address).await;
         let framing = if chunked {
             "Transfer-Encoding: chunked".to_owned()
         } else {

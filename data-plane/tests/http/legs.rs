@@ -51,6 +51,25 @@ async fn a_get_on_a_kept_connection_that_was_closed_under_it_is_sent_again_once(
 }
 
 #[tokio::test]
+async fn a_backend_that_closes_behind_its_answer_closes_the_client_too() {
+    let world = world(Differences::default()).await;
+    let mut client = Talk::to(world.node.address).await;
+    client.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut backend = world.old.accept().await;
+    backend.message().await;
+    backend
+        .say("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+        .await;
+    let answer = client.message().await;
+    assert_eq!(
+        (answer.text().as_str(), answer.field("connection")),
+        ("ok", Some("close"))
+    );
+    client.ends().await;
+    backend.ends().await;
+}
+
+#[tokio::test]
 async fn a_post_that_a_backend_has_read_is_never_sent_again() {
     let world = world(Differences::default()).await;
     let mut client = Talk::to(world.node.address).await;
