@@ -8,6 +8,7 @@ pub mod arguments;
 pub mod change;
 pub mod connection;
 pub mod exit;
+pub mod file;
 pub mod follow;
 pub mod hook;
 pub mod interrupt;

@@ -336,41 +336,48 @@ impl ProofView {
     }
 }
 
+/// `2026-03-01T10:00:00Z` of `2026-03-01T10:00:00.123Z`.
+fn to_the_second(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => time.to_owned(),
+    }
+}
+
 impl OperationView {
     fn met_by(&self, count: impl Fn(&ProofView) -> u64) -> String {
         self.proofs.iter().map(count).sum::<u64>().to_string()
     }
 }
 
-/// Many operations, one a line: ENDED are sessions, WAITED logins, of all nodes.
+/// Many operations, one a line: what is looked at first stands within 80 columns. STATE is the step, and the outcome
+/// once there is one; ENDED are sessions, WAITED logins, of all nodes.
 #[must_use]
 pub fn operations_grid(operations: &[OperationView]) -> Grid {
     let headings = [
-        "OPERATION",
         "ACCOUNT",
         "FROM",
         "TO",
-        "STEP",
-        "OUTCOME",
+        "STATE",
         "HELD",
         "ENDED",
         "WAITED",
         "STARTED",
+        "OPERATION",
         "CAUSE",
     ];
-    let mut grid = Grid::new(headings).numbers(&[6, 7, 8]);
+    let mut grid = Grid::new(headings).numbers(&[4, 5, 6]);
     for operation in operations {
         grid.row([
-            or_dash(&operation.id),
             operation.account.clone(),
             operation.from.join(","),
             operation.to.clone(),
-            operation.step.to_owned(),
-            operation.outcome.unwrap_or("runs").to_owned(),
+            operation.outcome.unwrap_or(operation.step).to_owned(),
             operation.held_millis.map_or_else(|| "-".to_owned(), span),
             operation.met_by(|proof| proof.sessions_closed),
             operation.met_by(|proof| proof.logins_parked),
-            or_dash(&operation.started_at),
+            or_dash(&operation.started_at.as_deref().map(to_the_second)),
+            or_dash(&operation.id),
             or_dash(&operation.cause),
         ]);
     }

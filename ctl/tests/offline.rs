@@ -43,6 +43,9 @@ fn every_usage_error_is_1_because_2_is_what_diff_says() {
         ],
         &["node", "forget", "fra-1"],
         &["session", "kick"],
+        &["apply"],
+        &["apply", "-f", "a.toml", "b.toml"],
+        &["check"],
         &["session", "kick", "alice", "--session", "s-1"],
         &["operation", "watch", "not-an-id"],
         &["mapping", "set", "alice", "new", "--idempotency-key", "7"],
@@ -268,8 +271,7 @@ fn check_probes_what_a_good_file_names_unless_it_is_told_not_to() {
     ] {
         assert!(text.contains(expected), "{expected}:\n{text}");
     }
-    let offline: Vec<_> = check.into_iter().chain(["--offline"]).collect();
-    let text = said(&mut ctl(folder.path(), &offline), 0);
+    let text = said(&mut ctl(folder.path(), &["check", "fleet.toml", "--offline"]), 0);
     assert!(!text.contains("probes"), "{text}");
 }
 

@@ -227,7 +227,7 @@ fn what_is_wrong_with_a_leg_names_its_stage_and_the_key_that_changes_it() -> Res
     for line in [
         "✗ presents another certificate than the pinned one: SHA-256 SHA, for legacy.test, ADDRESS",
         "if that is the right server: destination.legacy.tls_pinned_cert_sha256 = \"SHA\"",
-        "✗ says nothing within 10 s",
+        "✗ speaks TLS from the first byte, and is to be starttls",
         "destination.legacy.protocol.pop3.tls = \"implicit\"",
         "✗ nobody listens at ADDRESS",
         "correct destination.legacy.protocol.submission.port",

@@ -1,7 +1,5 @@
 //! `apply -f FILE`: makes the fleet's configuration what the file says.
 
-use std::path::PathBuf;
-
 use mailswitch_proto::control::v1::{ApplyRequest, ApplyResponse, Committed};
 use serde::Serialize;
 
@@ -9,15 +7,15 @@ use super::Context;
 use super::diff::DifferenceView;
 use crate::change::ChangeArguments;
 use crate::exit::{Exit, Failure, finding_line};
+use crate::file::FileArgument;
 use crate::output::{Render, hex, printable};
 use crate::rows::text_of;
 
 /// `apply -f FILE`
 #[derive(Debug, clap::Args)]
 pub struct ApplyArguments {
-    /// The fleet's file; `-` is stdin.
-    #[arg(long, short, value_name = "FILE")]
-    file: PathBuf,
+    #[command(flatten)]
+    file: FileArgument,
     /// Also when it moves identifiers that have sessions or an account, without the proof of a cutover.
     #[arg(long)]
     unproven: bool,
@@ -49,11 +47,11 @@ impl ApplyArguments {
     /// # Errors
     /// It is refused, with everything that is wrong in it.
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let toml = text_of(&self.file)?;
+        let toml = text_of(self.file.path())?;
         let request = ApplyRequest {
             change: Some(self.change.context()),
             toml,
-            file: self.file.display().to_string(),
+            file: self.file.path().display().to_string(),
             unproven: self.unproven,
         };
         let mut connection = context.connect().await?;

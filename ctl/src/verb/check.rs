@@ -19,8 +19,11 @@ pub use kind::Kind;
 #[derive(Debug, clap::Args)]
 pub struct CheckArguments {
     /// What to check; several times for several files.
-    #[arg(long, short, required = true, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", required_unless_present = "path")]
     file: Vec<PathBuf>,
+    /// The same, without --file.
+    #[arg(value_name = "FILE")]
+    path: Vec<PathBuf>,
     /// Whose file it is. Without it, the tables in it say so.
     #[arg(long = "as", value_enum, value_name = "KIND")]
     kind: Option<Kind>,
@@ -57,13 +60,13 @@ impl CheckArguments {
     /// # Errors
     /// A file cannot be read.
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
-        let kinds: Vec<_> = self
-            .file
+        let given: Vec<_> = self.file.iter().chain(&self.path).collect();
+        let kinds: Vec<_> = given
             .iter()
             .map(|file| self.kind.map_or_else(|| Kind::of_file(file), Ok))
             .collect::<Result<_, Failure>>()?;
         let mut files = Vec::new();
-        for (file, kind) in self.file.iter().zip(kinds) {
+        for (file, kind) in given.into_iter().zip(kinds) {
             let (mut checked, subject) = checked(file, kind);
             if let Some(subject) = subject.filter(|_| !self.offline) {
                 checked.probes = Some(mailswitch_check::run(&subject).await);

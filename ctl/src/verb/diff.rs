@@ -1,21 +1,19 @@
 //! `diff -f FILE`: what `apply` would change; exit 2 when it would change something.
 
-use std::path::PathBuf;
-
 use mailswitch_proto::control::v1::{DiffRequest, DiffResponse, Difference};
 use serde::Serialize;
 
 use super::Context;
 use crate::exit::{Exit, Failure, finding_line};
+use crate::file::FileArgument;
 use crate::output::{Render, filled, printable};
 use crate::rows::text_of;
 
 /// `diff -f FILE`
 #[derive(Debug, clap::Args)]
 pub struct DiffArguments {
-    /// The fleet's file; `-` is stdin.
-    #[arg(long, short, value_name = "FILE")]
-    file: PathBuf,
+    #[command(flatten)]
+    file: FileArgument,
 }
 
 /// One key that differs.
@@ -41,8 +39,8 @@ impl DiffArguments {
     /// The file cannot be used.
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let request = DiffRequest {
-            toml: text_of(&self.file)?,
-            file: self.file.display().to_string(),
+            toml: text_of(self.file.path())?,
+            file: self.file.path().display().to_string(),
         };
         let connection = context.connect().await?;
         let view = DiffView::from(

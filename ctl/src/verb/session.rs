@@ -38,9 +38,9 @@ pub struct ListArguments {
 
 /// `session kick`
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("who").required(true).args(["identifier", "session"])))]
 pub struct KickArguments {
     /// All sessions of this identifier's account.
-    #[arg(required_unless_present = "session", conflicts_with = "session")]
     identifier: Option<String>,
     /// This one session, by the id that `session list` shows.
     #[arg(long, value_name = "ID")]

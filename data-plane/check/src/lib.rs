@@ -28,12 +28,14 @@ pub async fn run(subject: &Subject) -> Report {
         probe::certificates::check(subject),
         probe::mappings::check(subject),
     ];
-    let mut legs = join_all(subject.legs().map(|leg| probe::leg::check(subject, leg))).await;
+    let legs = join_all(subject.legs().map(|leg| probe::leg::check(subject, leg)));
+    let (control_plane, mut legs) = tokio::join!(probe::control_plane::check(subject), legs);
+    groups.push(control_plane);
     probe::leg::conclude(&mut legs);
     groups.push(probe::egress::check(subject, &legs));
     groups.push(probe::logins::check(subject, &legs));
     groups.push(probe::capabilities::check(subject, &legs));
-    let at = 2;
+    let at = 3;
     let legs = legs.into_iter().map(|leg| leg.group);
     groups.splice(at..at, legs);
     groups.retain(|group| !group.findings.is_empty());

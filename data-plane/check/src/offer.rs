@@ -195,24 +195,30 @@ mod tests {
         assert_eq!(whole_reply(b"250-a\r\n250 b\r\n").unwrap().len(), 2);
     }
 
-    #[test]
-    fn whatever_is_heard_nothing_panics() {
-        for heard in [
-            &b""[..],
-            b"\xff\xfe\r\n",
-            b"25\r\n250\r\n",
-            b"\"\r\n\"\"\"",
-            b"250-\xc3\xa4\r\n",
-        ] {
-            for protocol in [
-                Protocol::Imap,
-                Protocol::Pop3,
-                Protocol::ManageSieve,
-                Protocol::Submission,
-            ] {
-                let _ = Offer::of(protocol, heard);
+    const TALKING: [Protocol; 4] = [
+        Protocol::Imap,
+        Protocol::Pop3,
+        Protocol::ManageSieve,
+        Protocol::Submission,
+    ];
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_heard_nothing_panics(heard: Vec<u8>) {
+            for protocol in TALKING {
+                let _ = Offer::of(protocol, &heard);
             }
-            let _ = whole_reply(heard);
+            let _ = whole_reply(&heard);
+        }
+
+        #[test]
+        fn nor_does_what_looks_like_capabilities(
+            heard in "(\\* (CAPABILITY|OK \\[CAPABILITY)|250[- ]|\\+OK|\"|SASL|AUTH=|[A-Z =\\]ä\"]|\r\n){0,60}"
+        ) {
+            for protocol in TALKING {
+                let _ = Offer::of(protocol, heard.as_bytes());
+            }
+            let _ = whole_reply(heard.as_bytes());
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Subject {
     pub(crate) hostname: Option<String>,
     pub(crate) proxy_ttl: u32,
     pub(crate) store: Option<Store>,
+    /// Of a node in a fleet: `https://HOST:PORT`.
+    pub(crate) control_planes: Vec<String>,
     /// Of one leg.
     pub(crate) budget: Duration,
     pub(crate) trust: Trust,
@@ -53,7 +55,7 @@ impl Subject {
     /// A node's file. In a fleet the destinations are not in it: there is little to probe.
     #[must_use]
     pub fn of_node(config: &NodeConfig) -> Self {
-        let (fleet, store) = match &config.source {
+        let (fleet, store, control_planes) = match &config.source {
             Source::Alone(alone) => {
                 let Alone { fleet, mapping } = &**alone;
                 let store = match &mapping.store {
@@ -61,9 +63,9 @@ impl Subject {
                     MappingStore::Redis(_) => Store::Redis,
                     MappingStore::Sql(_) => Store::Sql,
                 };
-                (fleet.clone(), Some(store))
+                (fleet.clone(), Some(store), Vec::new())
             }
-            Source::ControlPlane(_) => (FleetConfig::empty(), None),
+            Source::ControlPlane(link) => (FleetConfig::empty(), None, link.endpoints.clone()),
         };
         let mut serves: Vec<Protocol> = config
             .listeners
@@ -81,6 +83,7 @@ impl Subject {
             hostname: config.server.hostname.clone(),
             proxy_ttl: config.server.proxy_ttl,
             store,
+            control_planes,
             budget: config.server.backend_timeout.clamp(SHORTEST, LONGEST),
             trust: Trust::default(),
         }
@@ -97,6 +100,7 @@ impl Subject {
             hostname: None,
             proxy_ttl: mailswitch_config::table::server::Server::default().proxy_ttl,
             store: None,
+            control_planes: Vec::new(),
             budget: LONGEST,
             trust: Trust::default(),
         }

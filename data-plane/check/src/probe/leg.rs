@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use mailswitch_config::{Forwarding, Protocol};
+use mailswitch_config::{Forwarding, Protocol, TlsMode};
 
 use self::attempt::{Attempt, Header};
 use crate::dial::{self, Connected, Tried};
@@ -222,10 +222,14 @@ impl Probed<'_> {
             let answers = (way.result.is_ok(), other);
             verdict::header(&mut self.group, self.leg, ends.local.ip(), header, answers);
         }
+        let in_clear = self.leg.endpoint.tls != TlsMode::Implicit && !other;
         match way.result {
             Ok(done) => {
                 self.belief = verdict::done(&mut self.group, self.leg, ends.local.ip(), &done);
                 self.offer = done.offer;
+            }
+            Err(attempt::Error::Silent(_)) if in_clear && attempt.speaks_tls().await => {
+                verdict::speaks_tls(&mut self.group, self.leg);
             }
             Err(error) => verdict::failed(&mut self.group, self.leg, ends.local.ip(), &error, other),
         }
@@ -233,7 +237,7 @@ impl Probed<'_> {
 }
 
 /// An error of the system without its number.
-fn said(error: &io::Error) -> String {
+pub(super) fn said(error: &io::Error) -> String {
     let text = error.to_string();
     match text.split_once(" (os error") {
         Some((text, _)) => text.to_owned(),

@@ -100,6 +100,16 @@ impl Attempt<'_> {
         }
     }
 
+    /// Whether the port speaks TLS from the first byte; asked of one that says nothing in clear.
+    pub(super) async fn speaks_tls(&self) -> bool {
+        let Ok(connected) = dial::connect(self.ends.target, self.ends.source).await else {
+            return false;
+        };
+        let mut talk = Talk::new(connected.tcp);
+        let tls = Tls::of(self.leg.destination, &self.subject.trust);
+        matches!(timeout(dial::CONNECT, talk.start_tls(&tls)).await, Ok(Ok(_)))
+    }
+
     async fn converse(&self, talk: &mut Talk, header: Header) -> Result<Done, Error> {
         let LegOf {
             destination,

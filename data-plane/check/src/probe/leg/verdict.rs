@@ -116,6 +116,15 @@ fn trust(protocol: Protocol, egress: IpAddr) -> String {
     }
 }
 
+/// It says nothing in clear, and takes a TLS handshake.
+pub(super) fn speaks_tls(group: &mut Group, leg: LegOf<'_>) {
+    let what = format!(
+        "speaks TLS from the first byte, and is to be {}",
+        leg.endpoint.tls
+    );
+    group.failed(what, format!("write {}.tls = \"implicit\"", leg.key()));
+}
+
 /// It would not. `other`: it answers the other way, and that was said already.
 pub(super) fn failed(group: &mut Group, leg: LegOf<'_>, egress: IpAddr, error: &Error, other: bool) {
     let key = leg.key();
@@ -126,11 +135,7 @@ pub(super) fn failed(group: &mut Group, leg: LegOf<'_>, egress: IpAddr, error: &
         _ if other && !matches!(error, Error::Settings(_)) => {}
         Error::Silent(budget) => {
             let what = format!("says nothing within {} s", budget.as_secs());
-            let remedy = match leg.endpoint.tls {
-                TlsMode::Implicit => "look into its log".to_owned(),
-                _ => format!("it may speak TLS from the first byte: {key}.tls = \"implicit\""),
-            };
-            group.failed(what, remedy);
+            group.failed(what, format!("look into its log; or {port}"));
         }
         Error::Settings(why) => {
             let name = leg.destination.name.as_str();
