@@ -130,7 +130,7 @@ impl Answer {
                 Afterwards::Keep
             },
         };
-        if body == AnswerBody::UntilClose {
+        if close {
             answer.close_behind();
         }
         Ok(answer)

@@ -52,6 +52,8 @@ fn address(head: &mut request::Parts, headers: &mut HeaderMap, request: &Receive
         .head
         .uri
         .path_and_query()
+        // The empty path behind an authority is written as nothing at all, once it stands alone.
+        .filter(|path| path.as_str() != "/")
         .cloned()
         .unwrap_or_else(|| PathAndQuery::from_static("/"));
     match leg {

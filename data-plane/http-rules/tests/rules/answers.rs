@@ -75,8 +75,10 @@ fn what_belongs_to_the_backends_connection_stays_there() {
     .expect("an answer");
     assert_eq!(
         names(&answer.head.headers),
-        ["content-length", "content-type", "set-cookie"]
+        ["connection", "content-length", "content-type", "set-cookie"]
     );
+    // Behaviour 8.3: the client's connection ends with the backend's.
+    assert_eq!(values(&answer.head.headers, "connection"), ["close"]);
     assert_eq!(values(&answer.head.headers, "set-cookie"), ["a=1", "b=2"]);
     assert_eq!(answer.backend, Afterwards::Close);
 }

@@ -247,7 +247,16 @@ fn an_absolute_target_becomes_the_origin_form() {
     let head = sent(&received("GET http://other.example:8080/a?b=c", &[]));
     assert_eq!(head.uri, "/a?b=c");
     assert_eq!(values(&head.headers, "host"), ["other.example:8080"]);
-    assert_eq!(sent(&received("GET http://other.example", &[])).uri, "/");
+    for target in ["http://other.example", "http://other.example#part"] {
+        assert_eq!(
+            sent(&received(&format!("GET {target}"), &[])).uri.to_string(),
+            "/"
+        );
+    }
+    assert_eq!(
+        sent(&received("GET http://other.example?a", &[])).uri.to_string(),
+        "/?a"
+    );
     assert_eq!(sent(&received("OPTIONS *", &[])).uri, "*");
 }
 
