@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the end-to-end tests and the quickstart run against, where it is missing: PostgreSQL's server
 # binaries, Dovecot, Postfix, mbsync, swaks, Python, and with `--tests` also Dovecot's POP3 and ManageSieve, Cyrus
-# IMAP, more mail clients, cargo-nextest and a telemetry collector. For Debian 12, as root or with sudo. No service
+# IMAP, nginx, more mail clients, Chromium, cargo-nextest and a telemetry collector. For Debian 12, as root or with sudo. No service
 # is started, and nothing is printed when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,6 +37,9 @@ if [[ $want_tests == yes ]]; then
     have fetchmail || packages+=(fetchmail)
     have msmtp || packages+=(msmtp)
     have sieve-connect || packages+=(sieve-connect)
+    have curl || packages+=(curl)
+    have nginx || packages+=(nginx-light)
+    have chromium || packages+=(chromium)
     # What Cyrus needs beside itself; it is unpacked below.
     have saslpasswd2 || packages+=(sasl2-bin)
     compgen -G '/usr/lib/*/sasl2/libplain.so' >/dev/null || packages+=(libsasl2-modules)
@@ -102,6 +105,17 @@ if [[ ! -x $tools/cyrus/usr/lib/cyrus/bin/httpd ]]; then
     fetch || { as_root apt-get update -q >/dev/null && fetch; } || { cat "$tools/cyrus/log" >&2 && exit 1; }
     for package in "$tools"/cyrus/packages/*.deb; do dpkg -x "$package" "$tools/cyrus"; done
     rm -r "$tools/cyrus/packages" "$tools/cyrus/log"
+fi
+
+# The web servers and clients of the HTTP tests are Python programs on these libraries.
+python="$tools/web"
+if [[ ! -e $python/complete ]]; then
+    echo "Installing Python's HTTP libraries into $python" >&2
+    rm -rf "$python" && mkdir -p "$tools"
+    python3 -m venv "$python"
+    "$python/bin/pip" install --quiet --disable-pip-version-check \
+        'aiohttp==3.*' 'websockets>=12' 'wsproto==1.*' 'h2==4.*' 'jmapc==0.4.*' 'caldav==1.*'
+    touch "$python/complete"
 fi
 
 # The collector that the telemetry test sends to: rotel's program is shipped inside its Python package.

@@ -6,6 +6,7 @@ mod configured;
 mod crash;
 mod cut_off;
 mod cutover;
+mod http;
 mod leave;
 mod master;
 mod real;

@@ -11,6 +11,7 @@ pub mod cyrus;
 pub mod dovecot;
 pub mod duplex;
 pub mod fleet;
+pub mod http;
 pub mod load;
 pub mod lone;
 pub mod place;

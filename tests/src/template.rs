@@ -7,6 +7,7 @@ pub const DOVECOT: &str = include_str!("../servers/dovecot.conf");
 pub const CYRUS: &str = include_str!("../servers/cyrus.conf");
 pub const CYRUS_IMAPD: &str = include_str!("../servers/cyrus-imapd.conf");
 pub const DOVECOT_MORE: &str = include_str!("../servers/dovecot-more.conf");
+pub const NGINX: &str = include_str!("../servers/nginx.conf");
 pub const POSTFIX_MAIN: &str = include_str!("../servers/postfix-main.cf");
 pub const POSTFIX_MASTER: &str = include_str!("../servers/postfix-master.cf");
 pub const POSTFIX_MORE_MASTER: &str = include_str!("../servers/postfix-more-master.cf");

@@ -51,7 +51,7 @@ impl Said {
 }
 
 impl ControlPlane {
-    pub(super) fn start(place: &Place, plan: &Plan<'_>) -> Result<Self> {
+    pub(crate) fn start(place: &Place, plan: &Plan<'_>) -> Result<Self> {
         let directory = place.folder("cp")?;
         let pki = place.path().join("pki");
         let address = place.port(place.server())?;
