@@ -27,7 +27,7 @@ import threading
 import time
 
 USER, PASSWORD = "alice@example.org", "secret"
-WATCH = 9
+WATCH, WATCH_IDLE = 15, 30
 
 # The words of a node: a test of the dialogue crate compares them. "END" ends the connection.
 IMAP = {
@@ -68,10 +68,15 @@ BUSY = {
     "sieve": 'BYE (TRYLATER) "Too many connections, connect again later."',
 }
 REPLIES = {"imap": IMAP, "pop3": POP3, "submission": SUBMISSION, "sieve": SIEVE}
-# "cut": let in, and the connection ends at the first command on the mailbox, as in a drain; let in after that.
-# "cut, held, in": what a session sees of a cutover: cut, then held too long once, then let in.
+# "cut": let in, and the connection ends at the first command on the mailbox: as in a drain that has come to its end
+# while the client was busy. Let in after that.
+# "idle, cut, held, in": what a session sees of a cutover when it had to wait for too long: ended when nothing moves,
+# then held as by default, then let in. "idle, cut, in": when it had not.
+# "new UIDs": the program is run twice, and comes to a copy with other UIDs, another UIDVALIDITY and other UIDLs the
+# second time. Its row counts the messages that it fetched in each run, and tells of the second.
+IDLE_CUT, IDLE_CUT_IN, NEW_UIDS = "idle, cut, held, in", "idle, cut, in", "new UIDs"
 CASES = ["in", "wrong password", "temporary failure", "held, bye", "held, no", "busy", "full listener", "refused",
-         "needs TLS", "cut", "cut, held, in"]
+         "needs TLS", "cut", IDLE_CUT_IN, IDLE_CUT, NEW_UIDS]
 
 
 class Server(threading.Thread):
@@ -81,7 +86,8 @@ class Server(threading.Thread):
         super().__init__(daemon=True)
         self.tls = tls
         self.protocol, self.case = protocol, case
-        self.connections, self.logins, self.let_in = 0, [], 0
+        self.connections, self.logins, self.let_in, self.commands = 0, [], 0, []
+        self.uid, self.fetched = 1, [0]
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=50)
         self.port = self.listener.getsockname()[1]
         if case == "refused":
@@ -97,11 +103,15 @@ class Server(threading.Thread):
 
     def what(self, number):
         """What this connection is told."""
-        if self.case in ("cut", "cut, held, in") and number == 1:
-            return "cut"
-        if self.case == "cut, held, in" and number == 2:
-            return "held, bye"
-        return "in" if self.case.startswith("cut") else self.case
+        if self.case == IDLE_CUT:
+            return {1: "idle", 2: "held, bye"}.get(number, "in")
+        if self.case == IDLE_CUT_IN:
+            return "idle" if number == 1 else "in"
+        if self.case == NEW_UIDS:
+            return "in"
+        if self.case == "cut":
+            return "cut" if number == 1 else "in"
+        return self.case
 
     def serve(self, connection, number):
         case = self.what(number)
@@ -131,8 +141,11 @@ class Server(threading.Thread):
     def login(self, talk, case, secret, tag=""):
         """Answers a login; true when it is let in."""
         self.logins.append(secret)
-        if case in ("in", "cut"):
+        if case in ("in", "cut", "idle"):
             self.let_in += 1
+            if case == "idle":
+                # What is silent for so long has nothing to do.
+                talk.connection.settimeout(1.5)
             return True
         for line in REPLIES[self.protocol][case]:
             if line == "END":
@@ -149,6 +162,7 @@ class Server(threading.Thread):
             tag, _, rest = talk.imap_line().partition(" ")
             verb, _, arguments = rest.partition(" ")
             verb = verb.upper()
+            self.commands.append(rest if self.let_in else verb)
             if verb == "CAPABILITY":
                 talk.say(f"* CAPABILITY {'IMAP4rev1 IDLE UIDPLUS' if self.let_in else before}", f"{tag} OK done")
             elif verb == "LOGIN":
@@ -174,7 +188,8 @@ class Server(threading.Thread):
                 talk.say(f"{tag} BAD not here")
             elif verb in ("SELECT", "EXAMINE"):
                 talk.say("* FLAGS (\\Seen \\Deleted)", "* OK [PERMANENTFLAGS (\\Seen \\Deleted)] x", "* 1 EXISTS",
-                         "* 0 RECENT", "* OK [UIDVALIDITY 1] x", "* OK [UIDNEXT 2] x", f"{tag} OK [READ-WRITE] done")
+                         "* 0 RECENT", f"* OK [UIDVALIDITY {self.uid}] x",
+                         f"* OK [UIDNEXT {self.uid + 1}] x", f"{tag} OK [READ-WRITE] done")
                 selected = True
             elif verb in ("LIST", "LSUB"):
                 root = arguments.rstrip().endswith('""') and verb == "LIST"
@@ -189,9 +204,9 @@ class Server(threading.Thread):
                 talk.line()
                 talk.say(f"{tag} OK done")
             elif verb == "FETCH" or rest.upper().startswith("UID FETCH"):
-                talk.fetch(tag, rest.upper())
+                talk.fetch(tag, rest.upper(), self)
             elif rest.upper().startswith(("UID SEARCH", "SEARCH")):
-                talk.say("* SEARCH 1", f"{tag} OK done")
+                talk.say(f"* SEARCH {self.uid if verb == 'UID' else 1}", f"{tag} OK done")
             else:
                 talk.say(f"{tag} OK done")
 
@@ -235,8 +250,9 @@ class Server(threading.Thread):
             elif verb == "LIST":
                 talk.say(*([f"+OK 1 {len(MESSAGE)}"] if rest else ["+OK", f"1 {len(MESSAGE)}", "."]))
             elif verb == "UIDL":
-                talk.say(*(["+OK 1 u1"] if rest else ["+OK", "1 u1", "."]))
+                talk.say(*([f"+OK 1 u{self.uid}"] if rest else ["+OK", f"1 u{self.uid}", "."]))
             elif verb in ("RETR", "TOP"):
+                self.fetched[-1] += 1
                 talk.say("+OK", MESSAGE + ".")
             elif verb == "NOOP":
                 talk.say("+OK")
@@ -357,8 +373,13 @@ class Talk:
             line = line[:match.start()] + '"' + self.exactly(int(match[1])) + '"' + self.line()
         return line
 
-    def fetch(self, tag, what):
-        values = {"UID": "1", "FLAGS": "()", "INTERNALDATE": '"23-Nov-2026 07:00:00 +0000"',
+    def fetch(self, tag, what, server):
+        if wanted := re.match(r"UID FETCH (\d+)(?::(\d+|\*))?", what):
+            last = wanted[2] or wanted[1]
+            if not int(wanted[1]) <= server.uid <= (10**9 if last == "*" else int(last)):
+                self.say(f"{tag} OK done")
+                return
+        values = {"UID": str(server.uid), "FLAGS": "()", "INTERNALDATE": '"23-Nov-2026 07:00:00 +0000"',
                   "RFC822.SIZE": str(len(MESSAGE))}
         asked = re.sub(r"\[[^]]*\]", "", what)
         parts = [f"{name} {value}" for name, value in values.items()
@@ -372,6 +393,7 @@ class Talk:
         if match := re.search(r"BODY(?:\.PEEK)?(\[[^\]]*\])", what):
             name = match[1]
             text = MESSAGE.split("\r\n\r\n")[0] + "\r\n\r\n" if "HEADER" in name else MESSAGE
+            server.fetched[-1] += "HEADER" not in name
             parts.append(f"BODY{name} {{{len(text)}}}\r\n{text}")
         elif "RFC822.HEADER" in what:
             text = MESSAGE.split("\r\n\r\n")[0] + "\r\n\r\n"
@@ -421,9 +443,11 @@ def mbsync(home, port):
 
 
 def fetchmail(protocol, once=True):
+    uidl = "uidl" if protocol == "POP3" else ""
+
     def make(home, port):
-        write(f"{home}/rc", f"poll 127.0.0.1 protocol {protocol} port {port} auth password user \"{USER}\" password "
-              f"\"{PASSWORD}\" keep fetchall sslproto '' mda \"/bin/sh -c 'cat >/dev/null'\"\n")
+        write(f"{home}/rc", f"poll 127.0.0.1 protocol {protocol} port {port} auth password {uidl} user \"{USER}\" "
+              f"password \"{PASSWORD}\" keep sslproto '' mda \"/bin/sh -c 'cat >/dev/null'\"\n")
         daemon = [] if once else ["--daemon", "2"]
         return (["fetchmail", "--nodetach", "--nosyslog", "--pidfile", f"{home}/pid", *daemon, "-f", f"{home}/rc"],
                 {"FETCHMAILHOME": home}, None if once else [])
@@ -434,7 +458,7 @@ def getmail(protocol):
     def make(home, port):
         kind = "SimpleIMAPRetriever" if protocol == "imap" else "SimplePOP3Retriever"
         write(f"{home}/rc", f"[retriever]\ntype = {kind}\nserver = 127.0.0.1\nport = {port}\nusername = {USER}\n"
-              f"password = {PASSWORD}\n[destination]\ntype = MDA_external\npath = /bin/true\n")
+              f"password = {PASSWORD}\n[destination]\ntype = MDA_external\npath = /bin/true\n[options]\nread_all = false\n")
         # It delivers nothing as root.
         aside = []
         if os.geteuid() == 0:
@@ -522,6 +546,9 @@ CLIENTS = {
 WANT_TLS = {"alpine"}
 
 
+PACKAGE = {"mbsync": "isync", "getmail": "getmail6", "offlineimap": "offlineimap3", "python3": "curl"}
+
+
 def program_of(client):
     return {"imaplib": "python3", "poplib": "python3", "smtplib": "python3"}.get(client, client.split()[0])
 
@@ -533,10 +560,17 @@ def run(protocol, client, case):
     try:
         command, more, typed = CLIENTS[protocol][client](home, server.port)
         environment = {"PATH": os.environ["PATH"], "HOME": home, "LANG": "C.UTF-8", "COLUMNS": "160", **(more or {})}
+        if case == NEW_UIDS and typed is None:
+            to_the_end(command, environment, home)
+            server.uid = 7
+            server.fetched.append(0)
         code, said, asked = (to_the_end(command, environment, home) if typed is None
-                             else watched(command, environment, home, typed))
+                             else watched(command, environment, home, typed, WATCH_IDLE if case.startswith("idle") else WATCH))
+        # Those that have no password of their own ask once.
+        asked -= 1 if typed and asked else 0
         return {"code": code, "said": said, "asked": asked, "connections": server.connections,
-                "logins": len(server.logins), "in": server.let_in}
+                "logins": len(server.logins), "in": server.let_in, "fetched": server.fetched,
+                "commands": server.commands}
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -555,13 +589,13 @@ def to_the_end(command, environment, home):
         done = subprocess.run(command, env=environment, cwd=home, stdin=subprocess.DEVNULL, capture_output=True,
                               timeout=40)
     except subprocess.TimeoutExpired as late:
-        return "runs on", (late.stdout or b"").decode(errors="replace"), False
+        return "runs on", (late.stdout or b"").decode(errors="replace"), 0
     said = (done.stdout + done.stderr).decode(errors="replace")
-    return done.returncode, said, bool(re.search(r"assword.*:\s*$", said))
+    return done.returncode, said, int(bool(re.search(r"assword.*:\s*$", said)))
 
 
-def watched(command, environment, home, typed):
-    """In a terminal, for WATCH seconds."""
+def watched(command, environment, home, typed, seconds):
+    """In a terminal, for so many seconds."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(home)
@@ -569,7 +603,7 @@ def watched(command, environment, home, typed):
     import fcntl, struct, termios
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 160, 0, 0))
     screen, typed, asked, seen, code = "", list(typed), 0, 0, "runs on"
-    until = time.time() + WATCH
+    until = time.time() + seconds
     while time.time() < until:
         ready, _, _ = select.select([terminal], [], [], 0.2)
         if ready:
@@ -623,7 +657,7 @@ def main():
             if wanted.protocol in (None, protocol) and wanted.client in (None, client) and wanted.case in (None, case)]
     missing = {client for _, client, _ in jobs if not shutil.which(program_of(client))}
     jobs = [job for job in jobs if job[1] not in missing]
-    with concurrent.futures.ThreadPoolExecutor(max_workers=6) as pool:
+    with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
         results = dict(zip(jobs, pool.map(lambda job: run(*job), jobs)))
     for protocol in CLIENTS:
         for case in CASES:
@@ -634,10 +668,15 @@ def main():
             print("| client | exit | connects | passwords sent | let in | asks again | its words |")
             print("|---|---|---|---|---|---|---|")
             for (_, client, _), result in rows:
+                if case == NEW_UIDS:
+                    result["said"] = f"fetched {' and again '.join(map(str, result['fetched']))} " + words(result)
                 print(f"| {client} | {result['code']} | {result['connections']} | {result['logins']} | {result['in']} | "
                       f"{result['asked'] or 'no'} | {words(result)} |")
                 if wanted.raw:
-                    print(result["said"])
+                    print(result["said"], *result["commands"], sep="\n")
+    packages = sorted({PACKAGE.get(program_of(client), program_of(client)) for _, client, _ in jobs})
+    versions = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}, ", *packages], capture_output=True)
+    print(f"\nPython {sys.version.split()[0]}, {versions.stdout.decode().rstrip(', ')}")
     for client in sorted(missing):
         print(f"left out, not installed: {client}", file=sys.stderr)
 
