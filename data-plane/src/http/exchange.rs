@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use super::answer::ToClient;
 use super::connection::Connection;
-use super::leg::{Leg, Unanswered, Use};
+use super::leg::{Leg, Served, Unanswered};
 use super::over::Over;
 use super::path::LegError;
 use super::pressed::broken_off;
@@ -262,7 +262,7 @@ impl Sent<'_> {
 
     /// The library gave the request up: the backend closed, said nonsense, or the client's body failed.
     async fn unanswered(mut self, mut error: Unanswered) -> Exchanged {
-        if let Some(unsent) = error.take_message().filter(|_| self.leg.use_ == Use::Again) {
+        if let Some(unsent) = error.take_message().filter(|_| self.leg.served == Served::Before) {
             // Not a byte of it has left.
             return self.again(unsent.into_body().into_rest());
         }
@@ -284,7 +284,7 @@ impl Sent<'_> {
             .await;
             return Exchanged::Over;
         }
-        let untouched = self.leg.use_ == Use::Again && self.leg.read() == self.read_before;
+        let untouched = self.leg.served == Served::Before && self.leg.read() == self.read_before;
         if let Some(spare) = self.spare.take().filter(|_| untouched) {
             return self.again(spare);
         }

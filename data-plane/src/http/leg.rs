@@ -42,7 +42,7 @@ pub(super) struct ForHttp {
 pub(super) struct Leg {
     pub(super) backend: Arc<Backend>,
     pub(super) round_trip: Duration,
-    pub(super) use_: Use,
+    pub(super) served: Served,
     sender: Sender,
     driver: JoinHandle<()>,
     helpers: Helpers,
@@ -54,9 +54,9 @@ pub(super) struct Leg {
 
 /// Whether a leg has served a request before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    First,
-    Again,
+pub(super) enum Served {
+    Nothing,
+    Before,
 }
 
 /// The tasks that the library makes for itself: with HTTP/2 one of them has the connection.
@@ -161,7 +161,7 @@ impl Leg {
         Ok(Self {
             backend: Arc::clone(&purpose.backend),
             round_trip,
-            use_: Use::First,
+            served: Served::Nothing,
             sender,
             driver,
             helpers,
@@ -194,7 +194,7 @@ impl Leg {
 
     /// Waits until it takes another request. False: it never will.
     pub(super) async fn takes_another(&mut self) -> bool {
-        self.use_ = Use::Again;
+        self.served = Served::Before;
         match &mut self.sender {
             Sender::Http1(sender) => sender.ready().await.is_ok(),
             Sender::Http2(sender) => sender.ready().await.is_ok(),

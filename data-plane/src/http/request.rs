@@ -5,8 +5,10 @@
 
 use std::sync::Arc;
 
+use http::{Method, StatusCode, Version};
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
+use hyper::ext::Protocol;
 use mailswitch_config::protocol::Keyword as _;
 use mailswitch_http_rules::{Opening, Received, Rest as Following};
 use mailswitch_telemetry::name;
@@ -81,65 +83,34 @@ async fn begin(
     to_client: ToClient,
     connection: &Arc<Connection>,
 ) -> Then {
-    let mut request = request;
-    let upgraded = hyper::upgrade::on(&mut request);
-    let (head, body) = request.into_parts();
-    let node = &connection.front.node;
-    let protocol = head.extensions.get::<hyper::ext::Protocol>().cloned();
-    let opening = match head.version {
-        http::Version::HTTP_2 => Opening::Http2 {
-            protocol: protocol.as_ref().map(hyper::ext::Protocol::as_str),
-            rest: if body.is_end_stream() {
-                Following::Ended
-            } else {
-                Following::Follows
-            },
-        },
-        _ => Opening::Http1,
+    let Some((received, mut going)) = read(request, to_client, connection) else {
+        return Then::Nothing;
     };
-    let received = match Received::read(head, opening, &node.pseudonym) {
-        Ok(received) => received,
-        Err(refusal) => {
-            to_client.refuse(refusal);
-            return Then::Nothing;
-        }
-    };
-    let mut rest = Rest::new(body, received.body());
-    let identified = match identify(&received, &mut rest, connection).await {
+    let identified = match identify(&received, &mut going.rest, connection).await {
         Ok(identified) => identified,
         Err(error) => {
-            to_client.not_identified(&error);
+            going.to_client.not_identified(&error);
             return Then::Nothing;
         }
-    };
-    let wants = match received.upgrade() {
-        Some(_) => Wants::WebSocket,
-        None => Wants::Exchange,
-    };
-    let mut going = Going {
-        to_client,
-        rest,
-        upgraded,
     };
     let mut may_reuse = MayReuse::Yes;
     loop {
         // Registration comes before the first look at the mapping (promise A2).
-        let sessions = node.knowledge.sessions();
+        let sessions = connection.front.node.knowledge.sessions();
         let registered = sessions.register(identified.acting_for.clone(), about.clone());
         if !identified.is_current(&connection.front) {
             tracing::info!("identifiers got another form during the request");
             registered.unregister(LegIsOver::never_stood());
-            going.to_client.answer(http::StatusCode::SERVICE_UNAVAILABLE);
+            going.to_client.answer(StatusCode::SERVICE_UNAVAILABLE);
             return Then::Nothing;
         }
         let mut path = Path {
             connection,
             acting_for: &identified.acting_for,
-            wants,
+            wants: received.upgrade().map_or(Wants::Exchange, |_| Wants::WebSocket),
             may_reuse,
         };
-        let outcome = admit::admit(registered, &mut path, going.to_client.gone()).await;
-        let admitted = match outcome {
+        let admitted = match admit::admit(registered, &mut path, going.to_client.gone()).await {
             Outcome::Admitted(admitted) => admitted,
             Outcome::TemporaryFailure(failure) => {
                 going.to_client.temporary_failure(&failure);
@@ -162,8 +133,45 @@ async fn begin(
     }
 }
 
+/// None: it has more than one meaning, or is not ours to serve, and was refused.
+fn read(
+    mut request: Request<Incoming>,
+    to_client: ToClient,
+    connection: &Connection,
+) -> Option<(Received, Going)> {
+    let upgraded = hyper::upgrade::on(&mut request);
+    let (head, body) = request.into_parts();
+    let protocol = head.extensions.get::<Protocol>().cloned();
+    let opening = match head.version {
+        Version::HTTP_2 => Opening::Http2 {
+            protocol: protocol.as_ref().map(Protocol::as_str),
+            rest: if body.is_end_stream() {
+                Following::Ended
+            } else {
+                Following::Follows
+            },
+        },
+        _ => Opening::Http1,
+    };
+    match Received::read(head, opening, &connection.front.node.pseudonym) {
+        Ok(received) => {
+            let rest = Rest::new(body, received.body());
+            let going = Going {
+                to_client,
+                rest,
+                upgraded,
+            };
+            Some((received, going))
+        }
+        Err(refusal) => {
+            to_client.refuse(refusal);
+            None
+        }
+    }
+}
+
 /// For the span: a client may write anything (the convention of `http.request.method`).
-fn known_method(method: &http::Method) -> &'static str {
+fn known_method(method: &Method) -> &'static str {
     const KNOWN: [&str; 16] = [
         "GET",
         "HEAD",
