@@ -3,6 +3,7 @@
 
 mod certificates;
 mod example;
+mod fleet;
 mod process;
 
 use std::{
