@@ -89,7 +89,7 @@ impl Header {
     }
 }
 
-/// Why a backup was not made, or not restored. Nothing was changed.
+/// Why a backup was not made, or not restored. Nothing was changed, unless it says so.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The database.
@@ -118,6 +118,9 @@ pub enum BackupError {
         /// That wrote it.
         version: String,
     },
+    /// The connection broke at the very end.
+    #[error("the database went away at the commit, and it is not known whether the backup was restored: {0}")]
+    OutcomeUnknown(#[source] store::Error),
     /// There is something in the database.
     #[error("the database is not empty: it is at revision {0}; give --replace to lose what is in it")]
     NotEmpty(Revision),

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use mailswitch_config::{Checked, ControlPlaneConfig};
-use mailswitch_control_plane::server::{self, Stop};
+use mailswitch_control_plane::database::Waiting;
+use mailswitch_control_plane::server::{self, Progress, Stop};
 
 /// Holds destinations, mappings and cutovers in PostgreSQL, and streams every change to the nodes.
 #[derive(Debug, clap::Parser)]
@@ -48,14 +49,20 @@ fn live(config: ControlPlaneConfig) -> anyhow::Result<()> {
     runtime.block_on(async {
         let credentials = server::credentials(&config)?;
         let telemetry = server::telemetry(&config, &credentials)?;
-        let stop = Stop::on_signals()?;
-        let running = server::start(&config, credentials).await?;
-        server::pages(&config, &telemetry, &running.plane).await?;
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), bind = %running.address, replica = running.plane.replica, "ready");
-        stop.wait(&running.credentials).await;
-        tracing::info!("stopping");
-        running.stop(config.server.shutdown_grace).await;
+        let waiting = Waiting::default();
+        let told_to_stop = waiting.stop.clone();
+        let stop = Stop::on_signals()?.cancels(told_to_stop.clone(), credentials.clone());
+        let progress = Progress::new(waiting.clone());
+        server::pages(&config, &telemetry, &progress).await?;
+        if let Some(running) = server::start(&config, credentials, waiting).await? {
+            progress.runs(&running.plane);
+            tracing::info!(version = env!("CARGO_PKG_VERSION"), bind = %running.address, replica = running.plane.replica, "ready");
+            told_to_stop.cancelled().await;
+            tracing::info!("stopping");
+            running.stop(config.server.shutdown_grace).await;
+        }
         telemetry.shutdown().await;
+        stop.abort();
         Ok(())
     })
 }

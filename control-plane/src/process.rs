@@ -10,9 +10,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::change::Writer;
 use crate::change::log::{Window, follow, trim};
-use crate::change::memory::{Memory, MemoryError};
+use crate::change::memory::{Memory, MemoryError, Recall};
 use crate::cutover::Cutovers;
-use crate::database::{Database, OpenError, Place};
+use crate::database::{Again, Database, OpenError, Place, Tries, Waiting};
 use crate::meters;
 use crate::nodes::{Nodes, registry};
 use crate::routing::Routing;
@@ -24,8 +24,11 @@ use crate::store;
 /// How often a replica says that it is alive, and looks who is registered.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Reading back what was committed takes a millisecond or two.
-const READ_WRITES_WITHIN: Duration = Duration::from_millis(500);
+/// Another replica that was heard of within this time is alive, and remembers what it has seen of the database.
+const ALIVE_SECONDS: u32 = 15;
+
+/// Reading back what was committed takes a millisecond or two; on a machine that is busy with something else, longer.
+const READ_WRITES_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often the log is trimmed.
 const TRIM: Duration = Duration::from_secs(600);
@@ -90,6 +93,8 @@ pub struct Settings<'a> {
     pub bounds: Bounds,
     /// Whether its own log may say who somebody is.
     pub identifiers: Identifiers,
+    /// For a given database that is not there yet.
+    pub waiting: Waiting,
 }
 
 /// Why a replica cannot start.
@@ -107,6 +112,85 @@ pub enum StartError {
     /// The registry of nodes in it.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// It was told to stop while it waited for the database.
+    #[error("stopped while it waited for the database")]
+    Stopped,
+}
+
+impl StartError {
+    fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Open(error) => error.is_unavailable(),
+            Self::Load(LoadError::Store(error)) | Self::Store(error) => error.is_unavailable(),
+            Self::Load(_) | Self::Memory(_) | Self::Stopped => false,
+        }
+    }
+}
+
+/// What is read of the database at the start.
+struct Opened {
+    database: Database,
+    routing: Arc<Routing>,
+    nodes: Arc<Nodes>,
+}
+
+impl Opened {
+    /// A given database is waited for. A private one is started here: if that does not work, waiting does not help.
+    async fn patiently(settings: &Settings<'_>, memory: &Memory) -> Result<Self, StartError> {
+        let mut tries = Tries::new(&settings.waiting);
+        loop {
+            let error = match settings.place {
+                Place::Private(_) => return Self::now(settings, memory).await,
+                Place::Url(_) => tokio::select! {
+                    opened = Self::now(settings, memory) => match opened {
+                        Err(error) if error.is_unavailable() => error,
+                        opened => {
+                            settings.waiting.over();
+                            return opened;
+                        }
+                    },
+                    () = settings.waiting.stop.cancelled() => return Err(StartError::Stopped),
+                },
+            };
+            if tries.failed(&error.to_string()).await == Again::Stop {
+                return Err(StartError::Stopped);
+            }
+        }
+    }
+
+    async fn now(settings: &Settings<'_>, memory: &Memory) -> Result<Self, StartError> {
+        let database = Database::open(settings.place).await?;
+        let pool = database.pool();
+        if memory.recall() == Recall::Missing {
+            nodes_have_to_say(pool, &settings.replica).await?;
+        }
+        let routing = Arc::new(Routing::new(load(pool, settings.bounds).await?));
+        let nodes = Arc::new(Nodes::default());
+        registry::refresh(pool, &nodes).await?;
+        Ok(Self {
+            database,
+            routing,
+            nodes,
+        })
+    }
+}
+
+/// This replica does not remember how far the database was: registered nodes do (promise D3). Nothing is asked of a new
+/// fleet, which has none, nor where another replica is alive, which remembers.
+async fn nodes_have_to_say(pool: &sqlx::PgPool, replica: &str) -> Result<(), store::Error> {
+    let mut conn = pool.acquire().await?;
+    if store::replica::replica_other_exists(&mut conn, replica, ALIVE_SECONDS).await? {
+        return Ok(());
+    }
+    let asked = store::doubt::doubt_registered(&mut conn).await?;
+    if asked > 0 {
+        tracing::warn!(
+            processes = asked,
+            "there is no `seen-revision` in the state directory: no routing write is made before every registered node has \
+             said where it stands"
+        );
+    }
+    Ok(())
 }
 
 impl ControlPlane {
@@ -115,12 +199,13 @@ impl ControlPlane {
     /// # Errors
     /// See `StartError`.
     pub async fn start(settings: Settings<'_>) -> Result<Replica, StartError> {
-        let database = Database::open(settings.place).await?;
         let memory = Arc::new(Memory::open(settings.state_dir)?);
+        let Opened {
+            database,
+            routing,
+            nodes,
+        } = Opened::patiently(&settings, &memory).await?;
         let pool = database.pool().clone();
-        let routing = Arc::new(Routing::new(load(&pool, settings.bounds).await?));
-        let nodes = Arc::new(Nodes::default());
-        registry::refresh(&pool, &nodes).await?;
         let writer = Writer::new(pool.clone(), Arc::clone(&memory));
         let stopping = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -168,7 +253,7 @@ impl ControlPlane {
 impl ControlPlane {
     /// What was committed here is in memory a moment later: an operator's next command sees what the one before did.
     pub async fn has_read_its_writes(&self) {
-        let committed = self.writer.memory().seen().revision;
+        let committed = self.writer.memory().seen().position.revision;
         // A database that went away in between makes an answer older, not wrong: it names its revision.
         let _ = tokio::time::timeout(READ_WRITES_WITHIN, self.routing.reached(committed)).await;
     }
@@ -191,10 +276,12 @@ async fn heartbeat(plane: Arc<ControlPlane>, advertise: String) {
 
 async fn say_alive(plane: &ControlPlane, advertise: &str) -> Result<(), store::Error> {
     let pool = plane.writer.pool();
-    let mut conn = pool.acquire().await?;
-    let version = env!("CARGO_PKG_VERSION");
-    store::replica::replica_beat(&mut conn, plane.instance, &plane.replica, advertise, version).await?;
-    drop(conn);
+    // One that does not believe the database can write nothing: others are not to count on it.
+    if plane.trouble.suspect.lock().is_none() {
+        let mut conn = pool.acquire().await?;
+        let version = env!("CARGO_PKG_VERSION");
+        store::replica::replica_beat(&mut conn, plane.instance, &plane.replica, advertise, version).await?;
+    }
     registry::refresh(pool, &plane.nodes).await
 }
 

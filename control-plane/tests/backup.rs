@@ -8,10 +8,13 @@ mod scene;
 use std::time::Duration;
 
 use mailswitch_control_plane::backup::{BackupError, Replace, dump, restore};
+use mailswitch_control_plane::change::Error;
 use mailswitch_control_plane::change::log::{Relation, relation};
 use mailswitch_control_plane::cutover::operation::Outcome;
 use mailswitch_control_plane::store::audit::{Proof, audit_list};
+use mailswitch_control_plane::store::doubt::doubt_settle;
 use mailswitch_control_plane::store::snapshot::snapshot_get;
+use mailswitch_proto::id::InstanceId;
 use scene::{Scene, cutover};
 
 const ALICE: &str = "alice@example.org";
@@ -25,6 +28,13 @@ async fn backup_of(scene: &Scene) -> Vec<u8> {
     );
     assert_eq!(header.unwrap().revision, scene.position().await.revision.0);
     bytes
+}
+
+/// The node says that it stands where the database does.
+async fn settle(scene: &Scene, node: InstanceId) {
+    let here = scene.position().await;
+    let mut conn = scene.database.pool().acquire().await.unwrap();
+    assert_eq!(doubt_settle(&mut conn, &[node], here).await.unwrap(), 1);
 }
 
 /// Everything that routes, and the last audit row.
@@ -94,10 +104,17 @@ async fn what_is_restored_is_what_was_backed_up_and_who_is_ahead_of_it_is_found_
     let again = restore(&other.writer, bytes.as_slice(), Replace::OnlyEmpty).await;
     assert!(matches!(again, Err(BackupError::NotEmpty(_))), "{again:?}");
 
-    // It goes on from there: the log, the audit log, and the operation that was open, in new hands.
+    // It goes on from there: the log, the audit log, and the operation that was open, in new hands; but not before its node
+    // has said where it stands.
     let replica = other.replica();
     other.acknowledge(node, hold).await;
     replica.cutovers.wake();
+    let moved = other.map("dave@example.org", Some("new"), Proof::Standing).await;
+    assert!(
+        matches!(&moved, Err(Error::Doubted(doubts)) if doubts[0].instance == node && doubts[0].at.is_none()),
+        "{moved:?}"
+    );
+    settle(&other, node).await;
     let (outcome, _) = replica.outcome(id).await;
     assert_eq!(outcome, Outcome::Done);
 
@@ -106,6 +123,7 @@ async fn what_is_restored_is_what_was_backed_up_and_who_is_ahead_of_it_is_found_
         .await
         .unwrap();
     assert_eq!(state(&scene).await, before);
+    settle(&scene, node).await;
     let next = scene
         .map("erin@example.org", Some("new"), Proof::Standing)
         .await

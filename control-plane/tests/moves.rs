@@ -70,7 +70,7 @@ async fn a_mapping_that_moves_somebody_is_refused_with_the_number_and_made_only_
     scene.account(&[ALICE]).await;
     let found = refusal(set(&scene, &NoNodes, &[(ALICE, Some("new"))], Proof::Standing).await);
     assert!(
-        found.what.starts_with("1 identifiers of accounts") && found.remedy.contains("cutover"),
+        found.what.contains(": 1 identifiers of accounts") && found.remedy.contains("cutover"),
         "{found}"
     );
     // The domain would take her along; so would the default.
@@ -83,7 +83,7 @@ async fn a_mapping_that_moves_somebody_is_refused_with_the_number_and_made_only_
         )
         .await,
     );
-    assert!(found.what.starts_with("1 identifiers"), "{found}");
+    assert!(found.what.contains(": 1 identifiers"), "{found}");
     // Where she is already, she may be mapped explicitly; then the domain does not move her any more.
     set(&scene, &Say(3, &[]), &[(ALICE, Some("legacy"))], Proof::Standing)
         .await
@@ -98,7 +98,7 @@ async fn a_mapping_that_moves_somebody_is_refused_with_the_number_and_made_only_
     .unwrap();
     let found = refusal(set(&scene, &NoNodes, &[(ALICE, None)], Proof::Standing).await);
     assert!(
-        found.what.starts_with("1 identifiers"),
+        found.what.contains(": 1 identifiers"),
         "unset, she would follow her domain: {found}"
     );
 
@@ -157,6 +157,33 @@ async fn an_import_is_all_or_nothing_and_names_everything_that_is_wrong() {
     let found = refusal(set(&scene, &NoNodes, &[(BOB, Some("mars"))], Proof::Standing).await);
     assert!(found.remedy.contains("legacy, new"), "{found}");
     assert_eq!(scene.position().await, before);
+
+    // Everything in one run, each with its row: form, destination, contradiction, an account, an operation.
+    scene.account(&[ALICE]).await;
+    scene.account(&["held@example.org"]).await;
+    let start = scene::cutover("held@example.org", std::time::Duration::from_secs(60));
+    scene.node("fra-1").await;
+    let replica = scene.replica();
+    replica
+        .cutovers
+        .begin(&Context::own("test"), &start)
+        .await
+        .unwrap();
+    let wrong = [
+        (BOB, Some("new")),
+        ("a b", Some("mars")),
+        (ALICE, Some("new")),
+        ("held@example.org", Some("new")),
+        ("carol@example.org", Some("new")),
+        ("carol@example.org", None),
+    ];
+    // Nobody is asked for sessions, who might be away: one run says all.
+    let found = refusal(set(&scene, &Say(7, &["fra-1"]), &wrong, Proof::Standing).await);
+    let rows: Vec<u64> = found.details.iter().map(|detail| detail.row).collect();
+    assert_eq!(rows, [2, 2, 3, 4, 4, 6], "{found:?}");
+    assert_eq!((found.kind, found.details_total), (RefusalKind::Invalid, 6));
+    assert!(found.what.contains("2 identifiers of accounts"), "{found}");
+    replica.crash().await;
     // A domain that comes in the same import counts as it will be: Bob stays where he is.
     set(
         &scene,
@@ -197,7 +224,7 @@ async fn the_identifiers_of_an_account_agree_or_are_reported() {
         found
             .details
             .iter()
-            .any(|detail| detail.contains("bob@example.org -> new")),
+            .any(|detail| detail.row == 1 && detail.what.contains("bob@example.org -> new")),
         "{found:?}"
     );
     let done = import(&[&[ALICE, BOB]], Proof::Waived).await.unwrap();

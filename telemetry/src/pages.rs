@@ -22,6 +22,8 @@ use tokio::net::TcpListener;
 pub enum Health {
     /// Clients may come.
     Ready,
+    /// Clients may come, and should: somebody has to know this, in a sentence.
+    ReadyBut(String),
     /// It works, and clients should go elsewhere: why, in a sentence.
     NotReady(String),
     /// It was told to stop.
@@ -115,6 +117,7 @@ async fn metrics(State(served): State<Served>) -> Response {
 async fn readyz(State(served): State<Served>) -> Response {
     match (served.health)() {
         Health::Ready => (StatusCode::OK, "ready\n".to_owned()),
+        Health::ReadyBut(what) => (StatusCode::OK, format!("ready, but {what}\n")),
         Health::NotReady(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
         Health::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
     }
@@ -123,7 +126,7 @@ async fn readyz(State(served): State<Served>) -> Response {
 
 async fn healthz(State(served): State<Served>) -> Response {
     match (served.health)() {
-        Health::Ready | Health::NotReady(_) => (StatusCode::OK, "ok\n"),
+        Health::Ready | Health::ReadyBut(_) | Health::NotReady(_) => (StatusCode::OK, "ok\n"),
         Health::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
     }
     .into_response()
@@ -190,6 +193,10 @@ mod tests {
         );
         assert_eq!(status(fetch(address, "/readyz").await), "HTTP/1.1 503");
         assert_eq!(status(fetch(address, "/healthz").await), "HTTP/1.1 200");
+        *health.lock().unwrap() = Health::ReadyBut("somebody should look".to_owned());
+        let answer = fetch(address, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("ready, but somebody should look\n"), "{answer}");
         *health.lock().unwrap() = Health::Ready;
         assert_eq!(status(fetch(address, "/readyz").await), "HTTP/1.1 200");
         *health.lock().unwrap() = Health::Stopping;

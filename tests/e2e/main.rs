@@ -10,6 +10,7 @@ mod http;
 mod leave;
 mod master;
 mod real;
+mod restore;
 mod rig;
 mod routing;
 mod sight;

@@ -183,7 +183,7 @@ fn both_servers_serve_metrics_and_readiness() -> Result<()> {
     Ok(())
 }
 
-fn get(server: std::net::SocketAddr, path: &str) -> Result<String> {
+pub(crate) fn get(server: std::net::SocketAddr, path: &str) -> Result<String> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(server)?;
     write!(

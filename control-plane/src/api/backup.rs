@@ -11,7 +11,7 @@ use tonic::Streaming;
 use super::pages::{self, Pages};
 use super::{Answer, Caller, audit, problem};
 use crate::backup::{self, BackupError, Replace};
-use crate::change::Mode;
+use crate::change::{Mode, doubt};
 use crate::nodes::registry;
 use crate::process::ControlPlane;
 use crate::routing::load::{LoadError, load};
@@ -81,17 +81,31 @@ pub(super) async fn restore(
         (Err(BackupError::Damaged(_)), Err(cut_off)) => return Err(cut_off),
         (Err(error), _) => return Err(error.into()),
     };
+    // From here on nothing may be answered that says that nothing was changed (promise F3).
     let loaded = load(plane.writer.pool(), plane.bounds).await;
     plane.routing.replace(loaded?).await;
-    registry::refresh(plane.writer.pool(), &plane.nodes).await?;
+    // What was compared with the state before does not count any more.
+    *plane.trouble.suspect.lock() = None;
+    registry::refresh(plane.writer.pool(), &plane.nodes)
+        .await
+        .map_err(LoadError::from)?;
     plane.cutovers.wake();
     let after = format!("revision {}", restored.position.revision);
     audit::done(&plane, &context, "restore", &restored.fleet.to_string(), &after).await;
-    let notes = vec![
-        "The database has gone back in time: nodes that are ahead of it keep what they have, and `mailswitchctl status` \
-         names them."
-            .to_owned(),
-    ];
+    let mut notes: Vec<String> = match doubt::nodes_of(&plane.nodes.doubts()) {
+        none if none.is_empty() => Vec::new(),
+        waited_for => vec![format!(
+            "The database has gone back in time. No routing write is made until {} said where they stand; those that are \
+             ahead of it keep what they have: `mailswitchctl status` names them, and says what to do.",
+            waited_for.join(", ")
+        )],
+    };
+    notes.extend(restored.unwritten.map(|why| {
+        format!(
+            "The state directory could not be written ({why}): remove `seen-revision` from it before the control plane is \
+             started again."
+        )
+    }));
     Ok(wire::RestoreResponse {
         revision: restored.position.revision.0,
         notes,
@@ -125,6 +139,11 @@ impl From<BackupError> for Problem {
         let what = error.to_string();
         match error {
             BackupError::Store(error) => error.into(),
+            BackupError::OutcomeUnknown(_) => Self::new(
+                Kind::Unavailable,
+                what,
+                "when the database is back, look at `mailswitchctl status`, or repeat the restore",
+            ),
             BackupError::NoBackup | BackupError::Damaged(_) => Self::new(
                 Kind::Invalid,
                 what,

@@ -8,7 +8,7 @@ use mailswitch_proto::trace_context;
 use tonic::{Request, Status};
 
 use super::Answer;
-use crate::change::{Actor, Committed, Context, Mode};
+use crate::change::{self, Actor, Committed, Context, Mode, doubt};
 use crate::process::ControlPlane;
 use crate::store::audit::Proof;
 
@@ -112,27 +112,12 @@ pub(super) fn committed<T>(done: Committed<T>) -> (wire::Committed, T) {
 /// No routing write while the database may have gone back in time (promise D3): it would be made on the wrong branch.
 pub(super) fn believed(plane: &ControlPlane) -> Answer<()> {
     if let Some(suspect) = plane.trouble.suspect.lock().clone() {
-        let remedy = "nodes keep what they have; bring the database back to where it was";
-        return Err(Problem::new(Kind::Precondition, suspect, remedy));
+        return Err(Problem::new(Kind::Precondition, suspect, doubt::MEMORY_REMEDY));
     }
-    let ahead: Vec<String> = plane
-        .nodes
-        .all()
-        .into_iter()
-        .filter(|node| node.diverged)
-        .map(|node| node.name)
-        .collect();
-    if ahead.is_empty() {
-        return Ok(());
+    match plane.nodes.doubts() {
+        doubts if doubts.is_empty() => Ok(()),
+        doubts => Err(change::Error::Doubted(doubts).into()),
     }
-    let what = format!(
-        "the database may have gone back in time: it does not have the revision of {}; no routing write is made",
-        ahead.join(", ")
-    );
-    let remedy = "bring the database back to where it was; or, to give up what these nodes know, stop them, remove \
-                  their state directories, forget them with `mailswitchctl node forget NODE --i-stopped-it`, and start \
-                  them";
-    Err(Problem::new(Kind::Precondition, what, remedy).on_nodes(ahead))
 }
 
 #[cfg(test)]

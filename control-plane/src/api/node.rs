@@ -15,8 +15,8 @@ use super::caller::committed;
 use super::{Answer, Caller};
 use crate::change::Mode;
 use crate::change::node::{Forget, Word, node_forget};
-use crate::nodes::Node;
 use crate::nodes::ask::{AskError, ask_all};
+use crate::nodes::{Node, registry};
 use crate::process::ControlPlane;
 
 /// The nodes of this name.
@@ -115,6 +115,9 @@ pub(super) async fn forget(
     if context.mode == Mode::Commit {
         if let Some(position) = done.position {
             plane.nodes.forgotten(&forget.node, instance, position.revision);
+        }
+        if let Err(error) = registry::refresh(plane.writer.pool(), &plane.nodes).await {
+            tracing::debug!(%error, "the registry is read again with the next heartbeat");
         }
         plane.cutovers.wake();
     }

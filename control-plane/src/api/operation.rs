@@ -186,6 +186,7 @@ pub(super) async fn abort(
     request: wire::OperationAbortRequest,
 ) -> Answer<wire::Operation> {
     let context = caller.context(request.change)?;
+    believed(&plane)?;
     let view = plane.cutovers.abort(&context, operation_id(&request.id)?).await?;
     Ok(of_view(view, &plane.nodes))
 }

@@ -5,7 +5,7 @@ use mailswitch_config::{Findings, Severity, finding};
 use mailswitch_proto::control::v1::{self as wire, Problem, problem::Kind};
 use mailswitch_proto::identifier::InvalidIdentifier;
 
-use crate::change::{self, Refusal, RefusalKind};
+use crate::change::{self, Refusal, RefusalKind, doubt};
 use crate::store;
 
 impl From<Refusal> for Problem {
@@ -15,14 +15,17 @@ impl From<Refusal> for Problem {
             RefusalKind::Precondition => Kind::Precondition,
             RefusalKind::Unproven => Kind::Unproven,
         };
-        let details = refusal.details.into_iter().map(|message| wire::Finding {
+        let details = refusal.details.into_iter().map(|detail| wire::Finding {
             severity: Severity::Error.to_string(),
-            message,
+            message: detail.what,
+            remedy: detail.remedy,
+            row: detail.row,
             ..wire::Finding::default()
         });
         Self::new(kind, refusal.what, refusal.remedy)
             .on_nodes(refusal.nodes)
             .with_findings(details.collect())
+            .of_findings(refusal.details_total)
     }
 }
 
@@ -39,11 +42,10 @@ impl From<change::Error> for Problem {
                  idempotency key: done twice, it is done once",
             ),
             Error::Busy(_) => Self::new(Kind::Precondition, what, "try again"),
-            Error::WentBack { .. } => Self::new(
-                Kind::Precondition,
-                what,
-                "nodes keep what they have; bring the database back to where it was",
-            ),
+            Error::WentBack { .. } => Self::new(Kind::Precondition, what, doubt::MEMORY_REMEDY),
+            Error::Doubted(doubts) => {
+                Self::new(Kind::Precondition, what, doubt::remedy(&doubts)).on_nodes(doubt::nodes_of(&doubts))
+            }
             Error::Store(_) => Self::new(
                 Kind::Precondition,
                 what,

@@ -10,12 +10,13 @@ use mailswitch_proto::revision::{Position, Revision};
 
 use super::operation::views;
 use super::{Answer, Caller};
-use crate::change;
+use crate::change::{self, doubt};
 use crate::nodes::Node;
 use crate::process::ControlPlane;
 use crate::routing::log::Standing;
 use crate::routing::state::State;
 use crate::store;
+use crate::store::doubt::Doubt;
 use crate::store::operation::Which;
 
 /// An operator who asks how things are does not wait longer for a database that may be gone.
@@ -42,7 +43,8 @@ pub(super) async fn status(
         }
     };
     let nodes = plane.nodes.all();
-    let mut warnings = warnings(&plane, &nodes, &committed);
+    let doubts = plane.nodes.doubts();
+    let mut warnings = warnings(&plane, &nodes, &doubts, &committed);
     if !error.is_empty() {
         warnings.insert(
             0,
@@ -63,7 +65,7 @@ pub(super) async fn status(
             version: plane.kind.version.clone(),
             error,
         }),
-        nodes: nodes.iter().map(|node| of_node(node, &state)).collect(),
+        nodes: nodes.iter().map(|node| of_node(node, &doubts, &state)).collect(),
         operations: committed.operations,
         mappings: state.table().len() as u64,
         accounts: committed.accounts,
@@ -103,7 +105,11 @@ async fn committed(plane: &ControlPlane) -> Result<Committed, change::Error> {
 }
 
 /// One node, as `status` and `node list` show it.
-fn of_node(node: &Node, state: &State) -> wire::NodeStatus {
+fn of_node(node: &Node, doubts: &[Doubt], state: &State) -> wire::NodeStatus {
+    let doubt = doubts.iter().find(|doubt| doubt.instance == node.instance);
+    // Of one that is away, the last thing that is known may be that it is ahead.
+    let ahead = doubt.and_then(|doubt| doubt.at).filter(|_| !node.is_connected());
+    let applied = ahead.unwrap_or(node.applied);
     let standing = |rejected: &&mailswitch_proto::fleet::v1::Rejected| {
         // A later version of the resource, applied and not rejected, replaced it.
         let changed = state.resource_changed(&rejected.resource);
@@ -116,8 +122,8 @@ fn of_node(node: &Node, state: &State) -> wire::NodeStatus {
         version: node.version.clone(),
         connected: node.is_connected(),
         sent_revision: node.sent.0,
-        applied_revision: node.applied.revision.0,
-        applied_digest: node.applied.digest.to_vec(),
+        applied_revision: applied.revision.0,
+        applied_digest: applied.digest.to_vec(),
         seen_millis_ago: node.silent_for().map_or(u64::MAX, |silent| {
             u64::try_from(silent.as_millis()).unwrap_or(u64::MAX)
         }),
@@ -125,18 +131,22 @@ fn of_node(node: &Node, state: &State) -> wire::NodeStatus {
         listeners: node.listeners.clone(),
         rejected: node.rejected.values().filter(standing).cloned().collect(),
         report: node.report.clone(),
-        diverged: node.diverged,
+        diverged: node.diverged || ahead.is_some(),
         draining: node.is_draining(),
         left: node.left,
     }
 }
 
-fn warnings(plane: &ControlPlane, nodes: &[Node], committed: &Committed) -> Vec<String> {
+fn warnings(plane: &ControlPlane, nodes: &[Node], doubts: &[Doubt], committed: &Committed) -> Vec<String> {
     let mut warnings = Vec::new();
-    warnings.extend(plane.trouble.suspect.lock().clone());
+    let suspect = plane.trouble.suspect.lock().clone();
+    warnings.extend(suspect.map(|suspect| format!("{suspect}: {}", doubt::MEMORY_REMEDY)));
+    warnings.extend(doubts.iter().map(doubt::of_one));
+    let doubted = |node: &&Node| doubts.iter().any(|doubt| doubt.instance == node.instance);
     warnings.extend(
         nodes
             .iter()
+            .filter(|node| !doubted(node))
             .filter_map(|node| of_one(plane, node, committed.position.revision)),
     );
     for node in nodes {
@@ -179,9 +189,7 @@ fn of_one(plane: &ControlPlane, node: &Node, committed: Revision) -> Option<Stri
     let name = &node.name;
     if node.diverged || plane.routing.standing(node.applied) == Standing::Diverged {
         return Some(format!(
-            "node {name} is at revision {} ({}), which is not in this database: it keeps what it has, and is sent \
-             nothing. If the database lost revisions, bring it back; else stop the node, remove its state directory, \
-             and start it",
+            "node {name} is at revision {} ({}), which this replica does not know: it keeps what it has, and is sent nothing",
             node.applied.revision, node.applied.digest
         ));
     }

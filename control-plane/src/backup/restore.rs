@@ -1,6 +1,9 @@
 //! Restores a backup: all of it, in one transaction, or nothing.
 
-use mailswitch_proto::id::FleetId;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use mailswitch_proto::id::{FleetId, InstanceId};
 use mailswitch_proto::revision::Position;
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, PgConnection};
@@ -11,6 +14,9 @@ use super::{BackupError, FORMAT, Header, OLDEST_SCHEMA, TABLES, Table};
 use crate::change::Writer;
 use crate::database::SCHEMA;
 use crate::store;
+use crate::store::doubt::{Doubt, doubt_list, doubt_put, doubt_registered};
+use crate::store::fleet::Fleet;
+use crate::store::node::{Node, node_list, node_put, node_remove};
 
 /// Whether what is in the database may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,20 +28,26 @@ pub enum Replace {
 }
 
 /// What was restored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
     /// Whose state.
     pub fleet: FleetId,
     /// Where the log stands now.
     pub position: Position,
+    /// Why this replica will not believe the restored database after its next start; none: it will.
+    pub unwritten: Option<String>,
 }
 
-/// Replaces the database's content by a backup. This replica believes the restored position from now on; whatever else
-/// it keeps in memory is its caller's to load anew. The table of operations has no driver afterwards: whoever patrols
-/// takes the open ones over.
+/// Replaces the database's content by a backup. This replica believes the restored position from now on, also after a
+/// kill; whatever else it keeps in memory is its caller's to load anew. The table of operations has no driver afterwards:
+/// whoever patrols takes the open ones over.
+///
+/// The database has gone back in time (promise D3): every process that is registered has to say where it stands before
+/// anything routes anew. Who is registered is known better by the database that is replaced than by the backup: processes
+/// that were replaced or left since are not waited for, and those that came since are.
 ///
 /// # Errors
-/// See `BackupError`: nothing was changed.
+/// See `BackupError`: nothing was changed, unless it says so.
 pub async fn restore(
     writer: &Writer,
     from: impl AsyncRead + Unpin + Send,
@@ -52,14 +64,16 @@ pub async fn restore(
     )
     .execute(&mut *txn)
     .await?;
-    let (_, before) = store::fleet::fleet_get(&mut txn).await?;
-    if replace == Replace::OnlyEmpty && before != Position::NONE {
-        return Err(BackupError::NotEmpty(before.revision));
+    let before = Before::read(&mut txn).await?;
+    if replace == Replace::OnlyEmpty && before.position != Position::NONE {
+        return Err(BackupError::NotEmpty(before.position.revision));
     }
     let all = TABLES.join(", ");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("TRUNCATE {all}, idempotency")))
-        .execute(&mut *txn)
-        .await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "TRUNCATE {all}, idempotency, doubts"
+    )))
+    .execute(&mut *txn)
+    .await?;
     tables(&mut reader, &mut txn).await?;
     // Whoever drove them when the backup was made is not there; and the counter of the audit log goes on.
     sqlx::raw_sql(
@@ -74,14 +88,79 @@ pub async fn restore(
             "its tables are not of the revision that it names".to_owned(),
         ));
     }
-    txn.commit().await?;
-    writer.memory().replace(position);
+    before.carry_over(&mut txn, &fleet, position).await?;
+    txn.commit().await.map_err(at_the_commit)?;
+    let memory = Arc::clone(writer.memory());
+    let written = tokio::task::spawn_blocking(move || memory.replace(position)).await;
     // It is restored, however the connection ends.
     let _ = conn.close().await;
     Ok(Restored {
         fleet: fleet.id,
         position,
+        unwritten: match written {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panicked) => Some(panicked.to_string()),
+        },
     })
+}
+
+/// Whether it was committed is not known when nobody answered.
+fn at_the_commit(error: sqlx::Error) -> BackupError {
+    let error = store::Error::from(error);
+    match error.is_unavailable() {
+        true => BackupError::OutcomeUnknown(error),
+        false => error.into(),
+    }
+}
+
+/// What the database that is replaced knows of the present.
+struct Before {
+    fleet: Fleet,
+    position: Position,
+    registered: Vec<Node>,
+    doubts: Vec<Doubt>,
+}
+
+impl Before {
+    async fn read(conn: &mut PgConnection) -> Result<Self, BackupError> {
+        let (fleet, position) = store::fleet::fleet_get(conn).await?;
+        Ok(Self {
+            fleet,
+            position,
+            registered: node_list(conn).await?,
+            doubts: doubt_list(conn).await?,
+        })
+    }
+
+    /// Everybody who is registered, here or in the backup of another machine's database, has to say where it stands; and
+    /// who was in doubt stays so until it has spoken again.
+    async fn carry_over(
+        self,
+        conn: &mut PgConnection,
+        fleet: &Fleet,
+        position: Position,
+    ) -> Result<(), BackupError> {
+        if self.fleet == *fleet && self.position != Position::NONE {
+            let restored: HashSet<InstanceId> =
+                node_list(conn).await?.iter().map(|node| node.instance).collect();
+            let registered: HashSet<InstanceId> = self.registered.iter().map(|node| node.instance).collect();
+            for gone in restored.difference(&registered) {
+                node_remove(conn, *gone).await?;
+            }
+            for mut node in self.registered {
+                if !restored.contains(&node.instance) {
+                    node.registered = node.registered.min(position.revision);
+                    node_put(conn, &node).await?;
+                }
+            }
+            for doubt in self.doubts {
+                doubt_put(conn, &Doubt { at: None, ..doubt }).await?;
+            }
+        }
+        doubt_registered(conn).await?;
+        Ok(())
+    }
 }
 
 async fn header<R: AsyncRead + Unpin>(reader: &mut Reader<R>) -> Result<Header, BackupError> {

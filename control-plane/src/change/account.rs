@@ -10,14 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::rules::{Rules, Whereabouts};
 use super::writer::Size;
+use super::wrong::{self, Wrong};
 use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
 use crate::store;
 use crate::store::account::{Account, account_get_many, account_ids_of_identifiers, account_put_many};
 use crate::store::audit::Proof;
 use crate::store::change::Breadth;
-
-/// A refusal names so many of what is wrong.
-const NAMED: usize = 100;
 
 /// An account as the operator wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,85 +79,114 @@ impl Change for Import<'_> {
 
     async fn make(&self, draft: &mut Draft<'_>) -> Result<Counts, Error> {
         let rules = Rules::read(draft.conn).await?;
-        let mut wrong = Vec::new();
+        let mut wrong = Wrong::default();
         let wished = normal(&rules, self.wishes, &mut wrong);
-        let all: Vec<String> = wished.iter().flat_map(identifiers_of).cloned().collect();
+        let all: Vec<String> = wished
+            .iter()
+            .flat_map(|wished| identifiers_of(&wished.account))
+            .cloned()
+            .collect();
         let recorded = account_ids_of_identifiers(draft.conn, &all).await?;
-        let accounts = with_ids(wished, &recorded, &mut wrong);
-        let apart = self
-            .on_several_destinations(draft, &rules, &accounts, &all)
-            .await?;
+        let wished = with_ids(wished, &recorded, &mut wrong);
+        let apart = on_several_destinations(draft, &rules, &wished, &all).await?;
         if self.proof == Proof::Standing {
-            wrong.extend(apart.values().cloned());
+            for wished in &wished {
+                if let Some(what) = apart.get(&wished.account.id) {
+                    let remedy = "bring them together with `mailswitchctl mapping set`, or give --unproven";
+                    wrong.add(wished.row, Refusal::precondition(what, remedy));
+                }
+            }
         }
-        if !wrong.is_empty() {
-            let what = match wrong.len() {
-                1 => "one thing is wrong with the accounts".to_owned(),
-                number => format!("{number} things are wrong with the accounts"),
-            };
-            wrong.truncate(NAMED);
-            return Err(
-                Refusal::precondition(what, "nothing was changed; correct them and try again")
-                    .with_details(wrong)
-                    .into(),
-            );
-        }
+        let ids: Vec<uuid::Uuid> = wished.iter().map(|wished| wished.account.id.uuid()).collect();
+        let before: HashMap<AccountId, Account> = account_get_many(draft.conn, &ids)
+            .await?
+            .into_iter()
+            .map(|account| (account.id, account))
+            .collect();
+        nobody_is_on_the_way(draft, &wished, &before, &mut wrong).await?;
+        let asked = wrong::Asked {
+            rows: self.wishes.len(),
+            what: "accounts",
+        };
+        wrong.refuse(asked, None)?;
         for what in apart.values() {
             draft.note(what);
         }
-        write(draft, self.verb(), accounts, &apart).await
+        write(draft, self.verb(), wished, &before, &apart).await
     }
 }
 
-impl Import<'_> {
-    /// The accounts whose identifiers disagree, and how.
-    async fn on_several_destinations(
-        &self,
-        draft: &mut Draft<'_>,
-        rules: &Rules,
-        accounts: &[Account],
-        all: &[String],
-    ) -> Result<BTreeMap<AccountId, String>, Error> {
-        let whereabouts = Whereabouts::read(draft.conn, rules, all).await?;
-        let mut apart = BTreeMap::new();
-        for account in accounts {
-            let found: HashSet<Option<&str>> = identifiers_of(account)
-                .map(|identifier| whereabouts.resolved(identifier))
-                .collect();
-            if found.len() <= 1 {
-                continue;
-            }
-            let each: Vec<String> = identifiers_of(account)
-                .map(|identifier| {
-                    format!(
-                        "{identifier} -> {}",
-                        whereabouts.resolved(identifier).unwrap_or("nowhere")
-                    )
-                })
-                .collect();
-            let what = format!("{}: its identifiers disagree: {}", account.name, each.join(", "));
-            apart.insert(account.id, what);
+/// An account of the list.
+struct Wished {
+    row: usize,
+    account: Account,
+}
+
+/// The accounts whose identifiers disagree, and how.
+async fn on_several_destinations(
+    draft: &mut Draft<'_>,
+    rules: &Rules,
+    wished: &[Wished],
+    all: &[String],
+) -> Result<BTreeMap<AccountId, String>, Error> {
+    let whereabouts = Whereabouts::read(draft.conn, rules, all).await?;
+    let mut apart = BTreeMap::new();
+    for Wished { account, .. } in wished {
+        let found: HashSet<Option<&str>> = identifiers_of(account)
+            .map(|identifier| whereabouts.resolved(identifier))
+            .collect();
+        if found.len() <= 1 {
+            continue;
         }
-        Ok(apart)
+        let each: Vec<String> = identifiers_of(account)
+            .map(|identifier| {
+                format!(
+                    "{identifier} -> {}",
+                    whereabouts.resolved(identifier).unwrap_or("nowhere")
+                )
+            })
+            .collect();
+        let what = format!("{}: its identifiers disagree: {}", account.name, each.join(", "));
+        apart.insert(account.id, what);
     }
+    Ok(apart)
+}
+
+/// An operation that is on its way has decided whom it moves.
+async fn nobody_is_on_the_way(
+    draft: &mut Draft<'_>,
+    wished: &[Wished],
+    before: &HashMap<AccountId, Account>,
+    wrong: &mut Wrong,
+) -> Result<(), Error> {
+    let open = store::operation::operation_open_identifiers(draft.conn).await?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    for Wished { row, account } in wished {
+        let known = before.get(&account.id);
+        let on_the_way = identifiers_of(account)
+            .chain(known.into_iter().flat_map(identifiers_of))
+            .find_map(|identifier| open.get_key_value(identifier));
+        if let (true, Some((identifier, operation))) = (known != Some(account), on_the_way) {
+            let what = format!("operation {operation} is moving {identifier}");
+            wrong.add(*row, Refusal::precondition(what, "wait for it, or abort it"));
+        }
+    }
+    Ok(())
 }
 
 /// Those of `apart` rest on `--unproven`, and the audit log says so (promise F4).
 async fn write(
     draft: &mut Draft<'_>,
     verb: &str,
-    accounts: Vec<Account>,
+    wished: Vec<Wished>,
+    before: &HashMap<AccountId, Account>,
     apart: &BTreeMap<AccountId, String>,
 ) -> Result<Counts, Error> {
-    let ids: Vec<uuid::Uuid> = accounts.iter().map(|account| account.id.uuid()).collect();
-    let before: HashMap<AccountId, Account> = account_get_many(draft.conn, &ids)
-        .await?
-        .into_iter()
-        .map(|account| (account.id, account))
-        .collect();
     let mut counts = Counts::default();
     let mut changed = Vec::new();
-    for account in accounts {
+    for Wished { account, .. } in wished {
         match before.get(&account.id) {
             Some(known) if *known == account => counts.unchanged += 1,
             known => {
@@ -173,66 +200,67 @@ async fn write(
                     false => Proof::Standing,
                 };
                 draft.audit(verb, &account.name, &was, &in_words(&account), proof);
-                changed.push((known.cloned(), account));
+                changed.push(account);
             }
         }
     }
-    let open = store::operation::operation_open_identifiers(draft.conn).await?;
-    for (known, account) in &changed {
-        let on_the_way = identifiers_of(account)
-            .chain(known.iter().flat_map(identifiers_of))
-            .find_map(|identifier| open.get_key_value(identifier));
-        if let Some((identifier, operation)) = on_the_way {
-            return Err(Refusal::precondition(
-                format!("operation {operation} is moving {identifier}"),
-                "wait for it, or abort it",
-            )
-            .into());
-        }
-    }
     if !changed.is_empty() {
-        let accounts: Vec<Account> = changed.into_iter().map(|(_, account)| account).collect();
-        account_put_many(draft.conn, &accounts).await?;
+        account_put_many(draft.conn, &changed).await?;
         draft.touch(Breadth::Everything);
     }
     Ok(counts)
 }
 
 /// In normal form, without ids.
-fn normal(rules: &Rules, wishes: &[Wish], wrong: &mut Vec<String>) -> Vec<Account> {
+fn normal(rules: &Rules, wishes: &[Wish], wrong: &mut Wrong) -> Vec<Wished> {
     let mut owner: HashMap<String, usize> = HashMap::new();
     let mut accounts = Vec::with_capacity(wishes.len());
     for (at, wish) in wishes.iter().enumerate() {
         let mut identifiers: Vec<(String, Key)> = Vec::with_capacity(wish.identifiers.len());
-        let known_wrong = wrong.len();
+        let mut usable = true;
+        let mut amiss = |what: String, remedy: &str| {
+            usable = false;
+            wrong.add(at, Refusal::precondition(what, remedy));
+        };
         for text in &wish.identifiers {
             match rules.identifier(text) {
-                Err(why) => wrong.push(why),
+                Err(why) => amiss(
+                    why,
+                    "write the login as a client presents it, such as alice@example.org",
+                ),
                 Ok((identifier, _)) if identifier.is_domain_entry() => {
-                    wrong.push(format!("{text:?}: a domain is no identifier of an account"));
+                    let what = format!("{text:?}: a domain is no identifier of an account");
+                    amiss(what, "write each login of the account");
                 }
                 Ok((identifier, key)) => match owner.insert(identifier.to_string(), at) {
                     None => identifiers.push((identifier.to_string(), key)),
                     // Two spellings of one identifier.
                     Some(same) if same == at => {}
-                    Some(_) => wrong.push(format!("{text:?}: it is in two accounts")),
+                    Some(other) => amiss(
+                        format!("{text:?}: it is in two accounts, also in row {}", other + 1),
+                        "leave it in one",
+                    ),
                 },
             }
         }
         match identifiers.first() {
-            None if wrong.len() > known_wrong => {}
-            None => wrong.push(format!("account {} of the list has no identifier", at + 1)),
+            None if !usable => {}
+            None => wrong.add(
+                at,
+                Refusal::precondition("an account without an identifier", "give it one, or leave it out"),
+            ),
             Some((name, _)) => {
                 let mut addresses = wish.addresses.clone();
                 addresses.sort();
                 addresses.dedup();
-                accounts.push(Account {
+                let account = Account {
                     id: AccountId::random(),
                     name: name.clone(),
                     identifiers,
                     addresses,
                     group: wish.group.clone(),
-                });
+                };
+                accounts.push(Wished { row: at, account });
             }
         }
     }
@@ -240,36 +268,34 @@ fn normal(rules: &Rules, wishes: &[Wish], wrong: &mut Vec<String>) -> Vec<Accoun
 }
 
 /// Each keeps the id of the recorded account that it shares an identifier with.
-fn with_ids(
-    wished: Vec<Account>,
-    recorded: &HashMap<String, AccountId>,
-    wrong: &mut Vec<String>,
-) -> Vec<Account> {
+fn with_ids(wished: Vec<Wished>, recorded: &HashMap<String, AccountId>, wrong: &mut Wrong) -> Vec<Wished> {
     let mut taken: HashSet<AccountId> = HashSet::new();
     wished
         .into_iter()
-        .map(|account| {
+        .map(|Wished { row, account }| {
             let known: HashSet<AccountId> = identifiers_of(&account)
                 .filter_map(|identifier| recorded.get(identifier).copied())
                 .collect();
             if known.len() > 1 {
-                wrong.push(format!(
+                let what = format!(
                     "{}: its identifiers belong to {} recorded accounts",
                     account.name,
                     known.len()
-                ));
+                );
+                let remedy = "see `mailswitchctl account list`, and import those as they are";
+                wrong.add(row, Refusal::precondition(what, remedy));
             }
-            match known.into_iter().next() {
+            let account = match known.into_iter().next() {
                 Some(id) if taken.insert(id) => Account { id, ..account },
                 Some(_) => {
-                    wrong.push(format!(
-                        "{}: two accounts of the list share a recorded one",
-                        account.name
-                    ));
+                    let what = format!("{}: two accounts of the list share a recorded one", account.name);
+                    let remedy = "see `mailswitchctl account list`, and import it as one";
+                    wrong.add(row, Refusal::precondition(what, remedy));
                     account
                 }
                 None => account,
-            }
+            };
+            Wished { row, account }
         })
         .collect()
 }

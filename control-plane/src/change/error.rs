@@ -3,7 +3,9 @@
 use mailswitch_proto::id::OperationId;
 use mailswitch_proto::revision::Position;
 
+use super::doubt;
 use crate::store;
+use crate::store::doubt::Doubt;
 
 /// What `Writer::commit` fails with.
 #[derive(Debug, thiserror::Error)]
@@ -17,9 +19,9 @@ pub enum Error {
     /// Other changes came first, again and again; nothing changed.
     #[error("other changes were committed first {0} times; nothing was changed: try again")]
     Busy(u32),
-    /// The connection broke at the commit, and the database does not answer how it ended.
+    /// The connection broke at the commit, and how it ended was not found out: why not.
     #[error("the database went away at the commit, and it is not known whether the change was made: {0}")]
-    OutcomeUnknown(#[source] store::Error),
+    OutcomeUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What is in the database is not what this replica has seen there (promise D3).
     #[error(
         "the database has gone back in time: this replica has seen revision {} ({}), and the database is at {} ({}): \
@@ -32,6 +34,9 @@ pub enum Error {
         /// What the database says.
         found: Position,
     },
+    /// Processes know, or may know, more than the database (promise D3).
+    #[error("{}", doubt::sentence(.0).unwrap_or_default())]
+    Doubted(Vec<Doubt>),
     /// Another process drives the operation, or it is no longer where its driver thought (promise F1).
     #[error("operation {0} is driven by another process, or has moved on")]
     NotOurs(OperationId),
@@ -45,8 +50,10 @@ impl Error {
     #[must_use]
     pub fn after_the_commit(self) -> Self {
         match self {
-            Self::Store(error) => Self::OutcomeUnknown(error),
-            other => other,
+            Self::OutcomeUnknown(_) => self,
+            // Without its "nothing was changed".
+            Self::Store(error) => Self::OutcomeUnknown(Box::new(error)),
+            other => Self::OutcomeUnknown(Box::new(other)),
         }
     }
 }
@@ -69,8 +76,21 @@ pub struct Refusal {
     pub remedy: String,
     /// The nodes that it names.
     pub nodes: Vec<String>,
-    /// What is wrong with each part of what was asked, a sentence each.
-    pub details: Vec<String>,
+    /// What is wrong with each part of what was asked: the first of them.
+    pub details: Vec<Detail>,
+    /// How many there are.
+    pub details_total: u64,
+}
+
+/// What is wrong with one row of what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detail {
+    /// Which row, counted from 1.
+    pub row: u64,
+    /// What is wrong with it.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 /// Why, for the exit code of `mailswitchctl`.
@@ -106,10 +126,14 @@ impl Refusal {
         }
     }
 
-    /// With what is wrong with each part of what was asked.
+    /// With what is wrong with each part of what was asked, and how many there are.
     #[must_use]
-    pub fn with_details(self, details: Vec<String>) -> Self {
-        Self { details, ..self }
+    pub fn with_details(self, details: Vec<Detail>, total: u64) -> Self {
+        Self {
+            details,
+            details_total: total,
+            ..self
+        }
     }
 
     fn new(kind: RefusalKind, what: impl Into<String>, remedy: impl Into<String>) -> Self {
@@ -119,6 +143,7 @@ impl Refusal {
             remedy: remedy.into(),
             nodes: Vec::new(),
             details: Vec::new(),
+            details_total: 0,
         }
     }
 }

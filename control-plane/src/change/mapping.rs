@@ -13,6 +13,7 @@
 //! (A2), so the next cutover's hold finds and drains it; and this command reports a mapping that was changed, never
 //! that nobody is left on the source, which a cutover alone may say (F3).
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mailswitch_proto::fleet::v1::{self, change::Kind};
@@ -24,6 +25,7 @@ use super::patience::patiently;
 use super::rules::{Rules, Whereabouts};
 use super::sessions::{Nodes, Observed, Whose};
 use super::writer::Size;
+use super::wrong::{self, Wrong};
 use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
 use crate::store;
 use crate::store::audit::Proof;
@@ -32,8 +34,6 @@ use crate::store::mapping::{Mapping, mapping_put_many, mapping_remove_many};
 
 /// Nodes are asked by key up to here; above it, for all sessions on the destinations that people would leave.
 const ASK_BY_KEY: usize = 10_000;
-/// A refusal names so many of what is wrong.
-const NAMED: usize = 100;
 
 /// What is asked for one identifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,11 @@ struct Asked {
 async fn ask(writer: &Writer, nodes: &dyn Nodes, wishes: &[Wish]) -> Result<Asked, Error> {
     let mut conn = writer.pool().acquire().await?;
     let rules = Rules::read(&mut conn).await?;
-    let plan = Plan::read(&mut conn, &rules, wishes).await?;
+    // All that is wrong is said before nodes are asked, so that one run tells everything.
+    let plan = Plan::read(&mut conn, &rules, wishes)
+        .await?
+        .checked(&mut conn, Proof::Standing)
+        .await?;
     drop(conn);
     let mut destinations: HashSet<&str> = HashSet::new();
     let mut keys = Vec::new();
@@ -168,18 +172,16 @@ impl Change for Write<'_> {
 
     async fn make(&self, draft: &mut Draft<'_>) -> Result<Counts, Error> {
         let rules = Rules::read(draft.conn).await?;
-        let plan = Plan::read(draft.conn, &rules, self.wishes).await?;
-        plan.destinations_exist(&rules)?;
-        plan.nobody_is_on_the_way(draft.conn).await?;
-        if self.proof == Proof::Standing {
-            plan.no_account_moves(draft.conn).await?;
-            if plan.moves().any(|moved| !self.asked.moved.contains(&moved.key)) {
-                return Err(Refusal::precondition(
-                    "the mappings were changed meanwhile",
-                    "nothing was changed; try again",
-                )
-                .into());
-            }
+        let plan = Plan::read(draft.conn, &rules, self.wishes)
+            .await?
+            .checked(draft.conn, self.proof)
+            .await?;
+        if self.proof == Proof::Standing && plan.moves().any(|moved| !self.asked.moved.contains(&moved.key)) {
+            return Err(Refusal::precondition(
+                "the mappings were changed meanwhile",
+                "nothing was changed; try again",
+            )
+            .into());
         }
         plan.write(draft, self.verb, self.proof).await?;
         Ok(plan.counts())
@@ -188,6 +190,7 @@ impl Change for Write<'_> {
 
 /// One identifier: what is wished, and how it is.
 struct Entry {
+    row: usize,
     identifier: String,
     key: Key,
     wished: Option<String>,
@@ -216,28 +219,35 @@ impl Entry {
 }
 
 struct Plan {
+    /// In the order in which they were asked for.
     entries: Vec<Entry>,
+    wrong: Wrong,
+    rows: usize,
 }
 
 impl Plan {
     async fn read(conn: &mut PgConnection, rules: &Rules, wishes: &[Wish]) -> Result<Self, Error> {
-        let normal = normal(rules, wishes)?;
+        let mut wrong = Wrong::default();
+        let normal = normal(rules, wishes, &mut wrong);
         let identifiers: Vec<String> = normal.keys().cloned().collect();
         let now = Whereabouts::read(conn, rules, &identifiers).await?;
-        let entries = normal
+        let mut entries: Vec<Entry> = normal
             .iter()
-            .map(|(identifier, (key, wished))| {
+            .map(|(identifier, Wanted { row, key, wished })| {
                 let domain = identifier
                     .rfind('@')
                     .filter(|at| *at > 0)
                     .map(|at| &identifier[at..]);
                 // A domain that the same import maps counts as it will be.
                 let without_own = match domain.and_then(|domain| normal.get(domain)) {
-                    Some((_, Some(wished))) => Some(wished.as_str()),
-                    Some((_, None)) => rules.fallback(),
+                    Some(Wanted {
+                        wished: Some(wished), ..
+                    }) => Some(wished.as_str()),
+                    Some(Wanted { wished: None, .. }) => rules.fallback(),
                     None => now.without_own(identifier),
                 };
                 Entry {
+                    row: *row,
                     key: *key,
                     mapped: now.mapped(identifier).map(ToOwned::to_owned),
                     resolved: now.resolved(identifier).map(ToOwned::to_owned),
@@ -247,7 +257,28 @@ impl Plan {
                 }
             })
             .collect();
-        Ok(Self { entries })
+        entries.sort_unstable_by_key(|entry| entry.row);
+        Ok(Self {
+            entries,
+            wrong,
+            rows: wishes.len(),
+        })
+    }
+
+    /// Refuses with everything that is wrong with it, if anything is.
+    async fn checked(mut self, conn: &mut PgConnection, proof: Proof) -> Result<Self, Error> {
+        self.nobody_is_on_the_way(conn).await?;
+        let moved = match proof {
+            Proof::Waived => 0,
+            Proof::Standing => self.no_account_moves(conn).await?,
+        };
+        let besides = (moved > 0).then(|| format!("{moved} identifiers of accounts would move"));
+        let asked = wrong::Asked {
+            rows: self.rows,
+            what: "mappings",
+        };
+        std::mem::take(&mut self.wrong).refuse(asked, besides)?;
+        Ok(self)
     }
 
     fn changing(&self) -> impl Iterator<Item = &Entry> {
@@ -260,58 +291,59 @@ impl Plan {
             .filter(|entry| entry.changes() && entry.moves())
     }
 
-    fn destinations_exist(&self, rules: &Rules) -> Result<(), Refusal> {
-        let wished: HashSet<&str> = self
-            .entries
-            .iter()
-            .filter_map(|entry| entry.wished.as_deref())
-            .collect();
-        wished.into_iter().try_for_each(|name| rules.destination(name))
-    }
-
     /// Not even unproven: an operation that is on its way has decided where its account goes. And a domain and an
     /// identifier under it are not moved at once.
-    async fn nobody_is_on_the_way(&self, conn: &mut PgConnection) -> Result<(), Error> {
+    async fn nobody_is_on_the_way(&mut self, conn: &mut PgConnection) -> Result<(), Error> {
         let open = store::operation::operation_open_identifiers(conn).await?;
         if open.is_empty() {
             return Ok(());
         }
-        for entry in self.changing() {
+        for entry in self.entries.iter().filter(|entry| entry.changes()) {
             let in_the_way = open.iter().find(|(identifier, _)| {
                 **identifier == entry.identifier
                     || (entry.is_domain() && identifier.ends_with(&entry.identifier))
             });
             if let Some((identifier, operation)) = in_the_way {
-                return Err(Refusal::precondition(
+                let why = Refusal::precondition(
                     format!("operation {operation} is moving {identifier}"),
                     "wait for it, or abort it",
-                )
-                .into());
+                );
+                self.wrong.add(entry.row, why);
             }
         }
         Ok(())
     }
 
-    async fn no_account_moves(&self, conn: &mut PgConnection) -> Result<(), Error> {
+    /// How many identifiers of accounts would move.
+    async fn no_account_moves(&mut self, conn: &mut PgConnection) -> Result<u64, Error> {
         let moved: Vec<String> = self.moves().map(|entry| entry.identifier.clone()).collect();
         let accounts = store::account::account_ids_of_identifiers(conn, &moved).await?;
-        let mut number = accounts.len() as u64;
-        let mut example = accounts.into_keys().next();
-        for domain in self.moves().filter(|entry| entry.is_domain()) {
-            let following = store::account::account_following_domain_count(conn, &domain.identifier).await?;
-            if following > 0 {
-                number += following;
-                example = Some(format!("those of {}", domain.identifier));
+        let mut number = 0;
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| entry.changes() && entry.moves())
+        {
+            let of_accounts = match entry.is_domain() {
+                true => store::account::account_following_domain_count(conn, &entry.identifier).await?,
+                false => u64::from(accounts.contains_key(&entry.identifier)),
+            };
+            if of_accounts == 0 {
+                continue;
             }
-        }
-        match example {
-            None => Ok(()),
-            Some(example) => Err(Refusal::precondition(
-                format!("{number} identifiers of accounts would move, {example} among them"),
+            number += of_accounts;
+            let to = entry.would_resolve.as_deref().unwrap_or("nowhere");
+            let why = Refusal::precondition(
+                format!(
+                    "{}: {of_accounts} identifiers of accounts would move from {} to {to}",
+                    entry.identifier,
+                    entry.left()
+                ),
                 "move accounts with `mailswitchctl cutover`, or give --unproven",
-            )
-            .into()),
+            );
+            self.wrong.add(entry.row, why);
         }
+        Ok(number)
     }
 
     async fn write(&self, draft: &mut Draft<'_>, verb: &str, proof: Proof) -> Result<(), Error> {
@@ -367,30 +399,54 @@ impl Plan {
     }
 }
 
-type Normal = HashMap<String, (Key, Option<String>)>;
+/// What is asked of one identifier.
+struct Wanted {
+    row: usize,
+    key: Key,
+    wished: Option<String>,
+}
 
-/// In normal form. Two spellings of one identifier have to say the same.
-fn normal(rules: &Rules, wishes: &[Wish]) -> Result<Normal, Refusal> {
-    let mut normal = Normal::with_capacity(wishes.len());
-    let mut wrong = Vec::new();
-    for wish in wishes {
+/// By normal form. Two spellings of one identifier have to say the same.
+fn normal(rules: &Rules, wishes: &[Wish], wrong: &mut Wrong) -> HashMap<String, Wanted> {
+    let declared = rules.destinations();
+    let mut normal: HashMap<String, Wanted> = HashMap::with_capacity(wishes.len());
+    for (row, wish) in wishes.iter().enumerate() {
+        let unknown = wish
+            .destination
+            .as_deref()
+            .filter(|name| !declared.contains(name));
+        if let Some(Err(why)) = unknown.map(|name| rules.destination(name)) {
+            wrong.add(row, why);
+        }
         match rules.identifier(&wish.identifier) {
-            Err(why) => wrong.push(why),
-            Ok((identifier, key)) => {
-                let other = normal.insert(identifier.to_string(), (key, wish.destination.clone()));
-                if other.is_some_and(|(_, other)| other != wish.destination) {
-                    wrong.push(format!(
-                        "{:?}: it is there twice, with two destinations",
-                        wish.identifier
-                    ));
-                }
+            Err(why) => {
+                let remedy =
+                    "write the login as a client presents it, such as alice@example.org, or @example.org";
+                wrong.add(row, Refusal::invalid(why, remedy));
             }
+            Ok((identifier, key)) => match normal.entry(identifier.to_string()) {
+                Slot::Vacant(slot) => {
+                    slot.insert(Wanted {
+                        row,
+                        key,
+                        wished: wish.destination.clone(),
+                    });
+                }
+                Slot::Occupied(first) if first.get().wished == wish.destination => {}
+                Slot::Occupied(first) => {
+                    let in_words = |destination: &Option<String>| {
+                        destination.clone().unwrap_or_else(|| "none".to_owned())
+                    };
+                    let what = format!(
+                        "{:?}: it is there twice, with two destinations: {} before, and {} here",
+                        wish.identifier,
+                        in_words(&first.get().wished),
+                        in_words(&wish.destination)
+                    );
+                    wrong.add(row, Refusal::invalid(what, "leave one of them"));
+                }
+            },
         }
     }
-    if wrong.is_empty() {
-        return Ok(normal);
-    }
-    let what = format!("{} identifiers cannot be used", wrong.len());
-    wrong.truncate(NAMED);
-    Err(Refusal::invalid(what, "nothing was changed; correct them and try again").with_details(wrong))
+    normal
 }

@@ -2,8 +2,9 @@
 //! it, or on another branch, has gone back in time.
 //!
 //! It is written behind, by a thread of its own: a commit does not wait for a second sync, and what a crash takes from it
-//! are the last milliseconds. What is on the disk is whole: synced under a name of its own, and then renamed. A file
-//! that is damaged all the same counts as missing (promise D3), and the operator is told.
+//! are the last milliseconds. Only a restore waits until the disk has it: a kill must not bring back the memory of what
+//! the operator gave up. What is on the disk is whole: synced under a name of its own, and then renamed. A file that is
+//! damaged all the same counts as missing (promise D3).
 
 use std::fs::File;
 use std::io::Write as _;
@@ -27,17 +28,44 @@ pub struct MemoryError {
 pub struct Memory {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
+    recall: Recall,
+}
+
+/// Whether there was a memory to start with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recall {
+    /// There was.
+    Remembered,
+    /// A first start, a lost state directory, or a file that cannot be understood (promise D3).
+    Missing,
+}
+
+/// Goes up when the operator replaces the database's content. What was read of the one before does not count any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Era(u64);
+
+/// What is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The highest position.
+    pub position: Position,
+    /// Of which content of the database.
+    pub era: Era,
 }
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     moved: Condvar,
+    stored: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
-    seen: Position,
+    seen: Seen,
+    /// What the thread last tried to store, and what came of it.
+    tried: Seen,
+    failure: Option<std::io::Error>,
     life: Life,
 }
 
@@ -55,6 +83,7 @@ impl Memory {
         Self {
             shared: Arc::new(Shared::of(Position::NONE)),
             writer: None,
+            recall: Recall::Remembered,
         }
     }
 
@@ -80,6 +109,10 @@ impl Memory {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Position::NONE,
             Err(error) => return Err(failed(error)),
         };
+        let recall = match seen {
+            Position::NONE => Recall::Missing,
+            _ => Recall::Remembered,
+        };
         for litter in left_behind(state_dir).map_err(failed)? {
             std::fs::remove_file(litter).map_err(failed)?;
         }
@@ -89,34 +122,54 @@ impl Memory {
             .name("seen-revision".to_owned())
             .spawn({
                 let path = path.clone();
-                move || writing.write_behind(&path, seen)
+                move || writing.write_behind(&path)
             })
             .map_err(failed)?;
         Ok(Self {
             shared,
             writer: Some(writer),
+            recall,
         })
     }
 
-    /// The highest position seen.
+    /// Whether there was a memory when this process started.
     #[must_use]
-    pub fn seen(&self) -> Position {
+    pub fn recall(&self) -> Recall {
+        self.recall
+    }
+
+    /// The highest position seen. Take it before the database is read: what is read then is of this era at the earliest.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
         self.shared.state.lock().seen
     }
 
-    /// Remembers a position, if it is higher.
-    pub fn remember(&self, position: Position) {
+    /// Remembers a position that was read in this era, if it is higher, and the era is not over.
+    pub fn remember(&self, era: Era, position: Position) {
         let mut state = self.shared.state.lock();
-        if position.revision > state.seen.revision {
-            state.seen = position;
+        if state.seen.era == era && position.revision > state.seen.position.revision {
+            state.seen.position = position;
             self.shared.moved.notify_one();
         }
     }
 
-    /// Takes a position although it is not higher: the operator replaced the database's content.
-    pub fn replace(&self, position: Position) {
-        self.shared.state.lock().seen = position;
+    /// Takes a position although it is not higher: the operator replaced the database's content. Returns when the disk has
+    /// it; not to be called where nobody may block.
+    ///
+    /// # Errors
+    /// When it could not be written: it is believed until this process ends, and not by the next one.
+    pub fn replace(&self, position: Position) -> Result<(), std::io::Error> {
+        let mut state = self.shared.state.lock();
+        let era = Era(state.seen.era.0 + 1);
+        state.seen = Seen { position, era };
         self.shared.moved.notify_one();
+        if self.writer.is_none() {
+            return Ok(());
+        }
+        while state.tried.era < era {
+            self.shared.stored.wait(&mut state);
+        }
+        state.failure.take().map_or(Ok(()), Err)
     }
 }
 
@@ -133,33 +186,45 @@ impl Drop for Memory {
 }
 
 impl Shared {
-    fn of(seen: Position) -> Self {
+    fn of(position: Position) -> Self {
+        let seen = Seen {
+            position,
+            era: Era::default(),
+        };
         Self {
             state: Mutex::new(State {
                 seen,
+                tried: seen,
+                failure: None,
                 life: Life::Running,
             }),
             moved: Condvar::new(),
+            stored: Condvar::new(),
         }
     }
 
-    /// Writes the newest position, again and again, until the end.
-    fn write_behind(&self, path: &Path, mut written: Position) {
+    /// Writes the newest position, again and again, until the end. Only this thread writes: what is on the disk is never
+    /// older than what was written before.
+    fn write_behind(&self, path: &Path) {
+        let mut state = self.state.lock();
         loop {
-            let mut state = self.state.lock();
-            while state.seen == written && state.life == Life::Running {
+            while state.seen == state.tried && state.life == Life::Running {
                 self.moved.wait(&mut state);
             }
             let seen = state.seen;
-            drop(state);
-            if seen == written {
+            if seen == state.tried {
                 return;
             }
-            if let Err(error) = store(path, seen) {
+            drop(state);
+            let written = store(path, seen.position);
+            if let Err(error) = &written {
                 tracing::warn!(path = %path.display(), %error, "the highest revision seen could not be written down");
             }
+            state = self.state.lock();
             // Also after a failure: the next position is tried, and no disk is filled with attempts.
-            written = seen;
+            state.tried = seen;
+            state.failure = written.err();
+            self.stored.notify_all();
         }
     }
 }
@@ -183,9 +248,7 @@ fn set_aside(path: &Path) -> std::io::Result<()> {
     std::fs::rename(path, &aside)?;
     tracing::warn!(
         path = %path.display(), kept = %aside.display(),
-        "the highest revision that this replica has seen cannot be read: it does not remember how far the database was. If \
-         the database was brought back from a backup, only a node that is ahead of it, or another replica, will notice: \
-         compare the revisions of `mailswitchctl status` and `mailswitchctl node list` before anything is moved"
+        "the highest revision that this replica has seen cannot be read: it does not remember how far the database was"
     );
     Ok(())
 }
@@ -240,14 +303,14 @@ mod tests {
         let one = Position::NONE.after(b"a");
         let two = one.after(b"b");
         let memory = Memory::open(dir.path()).unwrap();
-        memory.remember(two);
-        memory.remember(one);
+        assert_eq!(memory.recall(), Recall::Missing);
+        let era = memory.seen().era;
+        memory.remember(era, two);
+        memory.remember(era, one);
         drop(memory);
         let memory = Memory::open(dir.path()).unwrap();
-        assert_eq!(memory.seen(), two);
-        memory.replace(one);
-        drop(memory);
-        assert_eq!(Memory::open(dir.path()).unwrap().seen(), one);
+        assert_eq!(memory.recall(), Recall::Remembered);
+        assert_eq!(memory.seen().position, two);
         let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
         assert_eq!(files.len(), 1, "no other file is left: {files:?}");
     }
@@ -260,14 +323,40 @@ mod tests {
             std::fs::write(dir.path().join("seen-revision"), torn).unwrap();
             std::fs::write(dir.path().join("seen-revision.0.new"), torn).unwrap();
             let memory = Memory::open(dir.path()).unwrap();
-            assert_eq!(memory.seen(), Position::NONE, "{torn:?}");
+            assert_eq!(memory.seen().position, Position::NONE, "{torn:?}");
+            assert_eq!(memory.recall(), Recall::Missing, "{torn:?}");
             let kept = std::fs::read_to_string(dir.path().join("seen-revision.damaged")).unwrap();
             assert_eq!(kept, torn);
             assert!(!dir.path().join("seen-revision.0.new").exists());
             let one = Position::NONE.after(b"a");
-            memory.remember(one);
+            memory.remember(memory.seen().era, one);
             drop(memory);
-            assert_eq!(Memory::open(dir.path()).unwrap().seen(), one);
+            assert_eq!(Memory::open(dir.path()).unwrap().seen().position, one);
         }
+    }
+
+    #[test]
+    fn what_a_restore_replaced_is_on_the_disk_when_it_returns_and_nothing_older_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = Position::NONE.after(b"a");
+        let memory = Memory::open(dir.path()).unwrap();
+        let mut high = one;
+        for _ in 0..200 {
+            high = high.after(b"b");
+            let before = memory.seen().era;
+            // Perhaps being written at this moment.
+            memory.remember(before, high);
+            memory.replace(one).unwrap();
+            // As a kill would leave it: nothing is dropped in order.
+            let text = std::fs::read_to_string(dir.path().join("seen-revision")).unwrap();
+            assert_eq!(parse(&text), Some(one));
+            // A reader that was slow: what it read is of the database before.
+            memory.remember(before, high);
+            assert_eq!(memory.seen().position, one);
+        }
+        // The same position again is a new era, and is written.
+        memory.replace(one).unwrap();
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        memory.replace(high).unwrap_err();
     }
 }

@@ -5,9 +5,11 @@ use mailswitch_proto::id::InstanceId;
 use mailswitch_proto::revision::Revision;
 use serde::{Deserialize, Serialize};
 
+use super::doubt::InDoubt;
 use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
 use crate::store::audit::Proof;
 use crate::store::change::Breadth;
+use crate::store::doubt::{Doubt, doubt_list, doubt_remove};
 use crate::store::node::{Node, node_list, node_put, node_remove};
 
 /// What a node says of itself.
@@ -230,7 +232,11 @@ impl Change for Forget {
             .into_iter()
             .filter(|known| known.name == self.node && self.instance.is_none_or(|one| one == known.instance))
             .collect();
-        if gone.is_empty() {
+        let named =
+            |doubt: &Doubt| doubt.node == self.node && self.instance.is_none_or(|one| one == doubt.instance);
+        let mut doubts = doubt_list(draft.conn).await?;
+        doubts.retain(named);
+        if gone.is_empty() && doubts.is_empty() {
             return Err(Refusal::precondition(
                 format!("no such node is registered: {}", self.node),
                 "see `mailswitchctl node list`",
@@ -257,8 +263,27 @@ impl Change for Forget {
                 Proof::Waived,
             );
         }
-        draft.touch(Breadth::Nodes);
-        Ok(gone.len() as u64)
+        for doubt in &doubts {
+            let before = doubt.at.map_or_else(
+                || "not heard".to_owned(),
+                |at| format!("at revision {} ({})", at.revision, at.digest),
+            );
+            let after =
+                "what it knows beyond this database is given up, on the operator's word that it is stopped";
+            draft.audit(self.verb(), &doubt.node, &before, after, Proof::Waived);
+        }
+        let settled: Vec<InstanceId> = doubts.iter().map(|doubt| doubt.instance).collect();
+        doubt_remove(draft.conn, &settled).await?;
+        // One that is only doubted was never registered here: nothing that a flip looks at changes.
+        if !gone.is_empty() {
+            draft.touch(Breadth::Nodes);
+        }
+        Ok(gone.len().max(settled.len()) as u64)
+    }
+
+    /// The operator decides (promise D3).
+    fn in_doubt(&self) -> InDoubt {
+        InDoubt::Allowed
     }
 }
 

@@ -154,6 +154,11 @@ impl Driver {
                     tracing::info!(operation = %self.id, "another process drives this operation now");
                     break;
                 }
+                // It rests, and looks again in a while: what it would have to do may be another thing then.
+                Err(error @ (Error::Doubted(_) | Error::WentBack { .. })) => {
+                    tracing::debug!(operation = %self.id, %error, "the operation rests until the database can be believed");
+                    tokio::time::sleep(LOOK).await;
+                }
                 Err(error) => {
                     tracing::warn!(operation = %self.id, %error, "a step could not be taken; trying again");
                     // Acknowledgements may have been lost on their way into the database (promise Q6).
@@ -190,6 +195,11 @@ impl Driver {
             return Err(Error::NotOurs(self.id));
         }
         self.clock.follow(operation);
+        if let Some(doubt) = self.cutovers.inner.nodes.doubt() {
+            // Not even a step: an account whose flip was lost here would be released to where it is not (promise D3).
+            tracing::debug!(operation = %self.id, doubt, "the operation rests until the database can be believed");
+            return Ok(Next::Wait);
+        }
         let (_, actions) = step(operation.clone(), &Event::Taken);
         for event in self.events(&view).await? {
             let (moved, then) = step(operation.clone(), &event);
@@ -285,13 +295,6 @@ impl Driver {
 
     async fn act(&mut self, operation: &Operation, actions: &[Action]) -> Result<Next, Error> {
         let mut next = Next::Wait;
-        let writes = |action: &Action| matches!(action, Action::Hold | Action::Flip | Action::Release);
-        if actions.iter().any(writes)
-            && let Some(doubt) = self.cutovers.inner.nodes.doubt()
-        {
-            tracing::warn!(operation = %self.id, doubt, "the operation rests until the database can be believed");
-            return Ok(Next::Wait);
-        }
         for action in actions {
             match action {
                 Action::Watch | Action::AwaitHook(_) => {}

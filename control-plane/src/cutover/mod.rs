@@ -202,7 +202,7 @@ impl Cutovers {
             (Ok(()), view) => view.map_err(Error::after_the_commit),
             // Asked for, by this very commit or by another: what was wished is so.
             (Err(_), Ok(view)) if view.operation.abort_asked.is_some() => Ok(view),
-            (Err(error), _) if error.is_unavailable() => Err(Error::OutcomeUnknown(error)),
+            (Err(error), _) if error.is_unavailable() => Err(Error::OutcomeUnknown(Box::new(error))),
             (Err(error), _) => Err(error.into()),
         }
     }

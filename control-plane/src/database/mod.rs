@@ -4,6 +4,7 @@
 mod binaries;
 mod private;
 mod schema;
+mod wait;
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use mailswitch_proto::id::FleetId;
 use mailswitch_proto::identifier::HashKey;
 use rand::RngExt as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 use crate::store;
 use crate::store::fleet::Fleet;
@@ -20,6 +21,8 @@ use crate::store::fleet::Fleet;
 pub use binaries::NotInstalled;
 pub use private::PrivateError;
 pub use schema::{SCHEMA, SchemaError};
+pub use wait::Waiting;
+pub(crate) use wait::{Again, Tries};
 
 /// Where the database is.
 #[derive(Debug, Clone, Copy)]
@@ -40,14 +43,34 @@ pub enum OpenError {
     #[error(transparent)]
     Private(#[from] PrivateError),
     /// It does not let us in.
-    #[error("the database cannot be reached: {0}; check [database] url, and that its server runs")]
-    Unreachable(#[source] sqlx::Error),
+    #[error("{place} cannot be reached: {error}; check [database] url, and that its server runs")]
+    Unreachable {
+        /// Which one; no password.
+        place: String,
+        /// Why.
+        #[source]
+        error: sqlx::Error,
+    },
     /// Its schema.
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// What is in it.
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+impl OpenError {
+    /// Whether it may be otherwise in a while without anything here being changed: the server is down, does not know us yet, or
+    /// went away in the middle.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Schema(error) => error.is_unavailable(),
+            Self::Store(error) => error.is_unavailable(),
+            Self::Url(_) | Self::Private(_) => false,
+        }
+    }
 }
 
 /// An open database, with the schema that this program needs.
@@ -67,7 +90,17 @@ impl Database {
         match place {
             Place::Url(url) => {
                 let options: PgConnectOptions = url.parse().map_err(OpenError::Url)?;
-                Self::connect(options, None).await
+                // The pool would try until its time is over, and not say what it met.
+                let once = tokio::time::timeout(ANSWER, options.connect()).await;
+                let refused = match once {
+                    Ok(Ok(first)) => first.close().await.err(),
+                    Ok(Err(error)) => Some(error),
+                    Err(_) => Some(no_answer()),
+                };
+                match refused {
+                    None => Self::connect(options, None).await,
+                    Some(error) => Err(unreachable(&options, error)),
+                }
             }
             Place::Private(state_dir) => {
                 let private = private::Private::start(state_dir).await?;
@@ -83,11 +116,14 @@ impl Database {
         let pool = match pool(options.clone()).await {
             Ok(pool) => pool,
             // The pool tried until its time was over, and does not say what it met.
-            Err(sqlx::Error::PoolTimedOut) => return Err(OpenError::Unreachable(refusal(&options).await)),
-            Err(error) => return Err(OpenError::Unreachable(error)),
+            Err(sqlx::Error::PoolTimedOut) => return Err(unreachable(&options, refusal(&options).await)),
+            Err(error) => return Err(unreachable(&options, error)),
         };
         schema::migrate(&pool).await?;
-        let mut conn = pool.acquire().await.map_err(OpenError::Unreachable)?;
+        let mut conn = pool
+            .acquire()
+            .await
+            .map_err(|error| unreachable(&options, error))?;
         let fresh = Fleet {
             id: FleetId::random(),
             hash_key: HashKey(rand::rng().random()),
@@ -97,7 +133,7 @@ impl Database {
         let (version,): (String,) = sqlx::query_as("SELECT current_setting('server_version')")
             .fetch_one(&mut *conn)
             .await
-            .map_err(OpenError::Unreachable)?;
+            .map_err(|error| unreachable(&options, error))?;
         drop(conn);
         Ok(Self {
             pool,
@@ -144,12 +180,35 @@ impl Database {
     }
 }
 
+/// A server that has not let us in by then hangs, or packets to it are lost.
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// Why one connection cannot be made now.
 async fn refusal(options: &PgConnectOptions) -> sqlx::Error {
     let once = tokio::time::timeout(Duration::from_secs(2), options.connect()).await;
     match once {
         Ok(Err(error)) => error,
         Ok(Ok(_)) | Err(_) => sqlx::Error::PoolTimedOut,
+    }
+}
+
+fn no_answer() -> sqlx::Error {
+    let why = format!("no answer within {} s", ANSWER.as_secs());
+    std::io::Error::new(std::io::ErrorKind::TimedOut, why).into()
+}
+
+fn unreachable(options: &PgConnectOptions, error: sqlx::Error) -> OpenError {
+    let database = options.get_database().unwrap_or(options.get_username());
+    let host = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    OpenError::Unreachable {
+        place: format!(
+            "database {database:?} on {host}, as user {:?},",
+            options.get_username()
+        ),
+        error,
     }
 }
 

@@ -29,6 +29,25 @@ pub enum SchemaError {
     },
 }
 
+impl SchemaError {
+    /// Whether the database went away in the middle.
+    pub(super) fn is_unavailable(&self) -> bool {
+        let unavailable = |error: &sqlx::Error| {
+            matches!(
+                error,
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_)
+            )
+        };
+        match self {
+            Self::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                unavailable(error)
+            }
+            Self::Read(error) => unavailable(error),
+            Self::Migrate(_) | Self::TooOld { .. } => false,
+        }
+    }
+}
+
 /// Applies what is missing, and checks that we may write.
 pub(super) async fn migrate(pool: &PgPool) -> Result<(), SchemaError> {
     // An older program on a newer schema: what it does not know is not missing.

@@ -1,7 +1,7 @@
 //! The feed (design section 4): one stream per node, a file per step.
 //!
-//! `accept` (role, Hello) -> `register` (one transaction) -> `catch_up` (what it needs) -> `stream` (snapshot,
-//! deltas, requests) beside `acknowledge` (what it says back).
+//! `accept` (role, Hello) -> `report` (does it know more than the database) -> `register` (one transaction) -> `catch_up`
+//! (what it needs) -> `stream` (snapshot, deltas, requests) beside `acknowledge` (what it says back).
 //!
 //! What a node is sent comes from memory. Nothing here waits for another node, and nothing queues for a slow one:
 //! its stream is a cursor into the log, and a cursor that falls behind the log gets a snapshot.
@@ -10,6 +10,7 @@ pub mod accept;
 pub mod acknowledge;
 pub mod catch_up;
 pub mod register;
+pub mod report;
 pub mod stream;
 
 use std::sync::Arc;
@@ -105,7 +106,8 @@ async fn session(
     outbox: &Outbox,
 ) -> Result<(), FeedError> {
     let hello = accept::hello(peer, &mut messages).await?;
-    let registered = register::register(plane, peer, &hello).await?;
+    let report = report::report(plane, &hello).await?;
+    let registered = register::register(plane, peer, &hello, report).await?;
     let start = catch_up::start(plane, &hello, &registered).await?;
 
     let (link, asked) = Link::new(REQUESTS);
@@ -115,8 +117,8 @@ async fn session(
         .connected(start.node(&hello, &registered), hello.replaces, link.clone());
     tracing::info!(site = hello.site, version = hello.version, known = %hello.known.revision, "a node is connected");
     let serving = async {
-        // Who has left is a guest: it serves nobody, registered or not (promise N2).
-        if hello.purpose == accept::Purpose::Serve {
+        // Who has left is a guest: it serves nobody, registered or not (promise N2). Who has diverged is one, too.
+        if hello.purpose == accept::Purpose::Serve && report == report::Report::OnChain {
             register::still_registered(plane, instance).await?;
         }
         tokio::select! {

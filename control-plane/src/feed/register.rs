@@ -14,6 +14,7 @@ use tonic::Status;
 
 use super::FeedError;
 use super::accept::{Hello, Purpose};
+use super::report::Report;
 use crate::change::node::{self, Since, node_register};
 use crate::change::{self, Actor, Context, log};
 use crate::nodes::registry::listeners_json;
@@ -40,6 +41,9 @@ pub enum RegisterError {
     /// The database did not answer.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// This replica does not believe the database.
+    #[error("{0}")]
+    Suspect(String),
     /// This replica does not know yet what the database knows.
     #[error("this replica has not read revision {revision} within {} s", .within.as_secs())]
     Behind {
@@ -65,14 +69,17 @@ impl RegisterError {
 /// Registers the process, or finds it registered.
 ///
 /// # Errors
-/// When its name is another machine's, or the database does not answer.
+/// When its name is another machine's, the database does not answer, or is not believed: a registration lets a node serve
+/// what this database says, and is a revision like any other (decision 0019).
 pub async fn register(
     plane: &Arc<ControlPlane>,
     peer: &Peer,
     hello: &Hello,
+    report: Report,
 ) -> Result<Registered, RegisterError> {
-    if hello.purpose == Purpose::Left {
-        // It is a guest. Whether it is registered still is decided by the goodbye that it repeats.
+    if hello.purpose == Purpose::Left || report == Report::Diverged {
+        // It is a guest. Whether one that has left is registered still is decided by the goodbye that it repeats; a diverged
+        // one would be registered on a branch that may be given up, and until then its doubt stops every flip.
         return Ok(Registered {
             revision: Revision::NONE,
             since: Since::Before,

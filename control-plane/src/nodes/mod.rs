@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 
 use self::ask::Link;
 pub use self::node::Node;
+use crate::change::doubt;
+use crate::store::doubt::Doubt;
 
 /// One connection of a node's stream: a later one of the same instance replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,7 @@ pub struct Nodes {
 #[derive(Debug, Default)]
 struct Inner {
     nodes: HashMap<InstanceId, Node>,
+    doubts: Vec<Doubt>,
     connections: u64,
 }
 
@@ -46,7 +49,7 @@ impl Nodes {
             .collect();
         inner.nodes.retain(|instance, node| {
             let gone = !known.contains_key(instance);
-            if gone && !node.guest && node.registered_revision <= at {
+            if gone && !node.is_guest() && node.registered_revision <= at {
                 node.end();
             }
             !gone || node.is_connected()
@@ -107,6 +110,23 @@ impl Nodes {
             node.applied = position;
             node.touch();
         });
+    }
+
+    /// What the database said of those who know, or may know, more than it (promise D3).
+    pub fn doubted(&self, doubts: Vec<Doubt>) {
+        let mut inner = self.inner.lock();
+        if doubts != inner.doubts
+            && let Some(sentence) = doubt::sentence(&doubts)
+        {
+            tracing::error!("{sentence}");
+        }
+        inner.doubts = doubts;
+    }
+
+    /// Who knows, or may know, more than the database, as far as this replica has read.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<Doubt> {
+        self.inner.lock().doubts.clone()
     }
 
     /// Whether the node is ahead of the database, or on another branch (promise D3).

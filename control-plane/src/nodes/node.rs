@@ -73,6 +73,12 @@ impl Node {
         self.link.is_some()
     }
 
+    /// It is connected without being registered by that: it has left, or has diverged.
+    #[must_use]
+    pub const fn is_guest(&self) -> bool {
+        self.guest || self.diverged
+    }
+
     /// The way to reach it.
     #[must_use]
     pub fn link(&self) -> Option<Link> {

@@ -9,11 +9,13 @@ use sqlx::PgPool;
 
 use super::ask::ask_all;
 use super::{Node, Nodes};
+use crate::change::doubt;
 use crate::change::sessions::{self, Observed, Whose};
 use crate::store;
+use crate::store::doubt::doubt_list;
 use crate::store::node::node_list;
 
-/// Reads who is registered.
+/// Reads who is registered, and who makes the database doubtful.
 ///
 /// # Errors
 /// The database's.
@@ -22,6 +24,7 @@ pub async fn refresh(pool: &PgPool, nodes: &Nodes) -> Result<(), store::Error> {
     // In this order: who is registered meanwhile may be in the list, and is not missed in it.
     let at = store::fleet::position_get(&mut conn).await?.revision;
     let registered = node_list(&mut conn).await?;
+    nodes.doubted(doubt_list(&mut conn).await?);
     nodes.registered(registered.into_iter().map(node).collect(), at);
     Ok(())
 }
@@ -94,14 +97,7 @@ impl sessions::Nodes for Nodes {
     }
 
     fn doubt(&self) -> Option<String> {
-        let ahead: Vec<String> = self
-            .all()
-            .into_iter()
-            .filter(|node| node.diverged)
-            .map(|node| node.name)
-            .collect();
-        (!ahead.is_empty())
-            .then(|| format!("the database does not have the revision of {}", ahead.join(", ")))
+        doubt::sentence(&self.doubts())
     }
 
     fn repeat_acknowledgements(&self) {

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::load::{LoadError, load};
 use super::log::Bounds;
 use super::{AdvanceError, Routing};
-use crate::change::log::{changes_after, position};
-use crate::change::memory::Memory;
+use crate::change::log::{Relation, changes_after, position, relation};
+use crate::change::memory::{Era, Memory};
 use crate::store;
 
 /// Read at a time.
@@ -64,7 +64,7 @@ enum FollowError {
     #[error(transparent)]
     Advance(#[from] AdvanceError),
     #[error(
-        "the database has gone back in time: revision {} ({}) was read here, and it is at {} ({})",
+        "the database has gone back in time: revision {} ({}) was read by this replica, and it is at {} ({}); no routing write is made",
         .ours.revision, .ours.digest, .theirs.revision, .theirs.digest
     )]
     WentBack { ours: Position, theirs: Position },
@@ -110,6 +110,19 @@ impl Follower {
     /// Everything that is in the log now.
     async fn catch_up(&self) -> Result<(), FollowError> {
         loop {
+            // Taken before anything is read: what a restore replaces meanwhile is not remembered again, and a comparison
+            // across it says nothing.
+            let (era, epoch) = (self.memory.seen().era, self.routing.epoch());
+            match self.catch_up_in(era).await {
+                Err(FollowError::WentBack { .. } | FollowError::Advance(_))
+                    if (era, epoch) != (self.memory.seen().era, self.routing.epoch()) => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn catch_up_in(&self, era: Era) -> Result<(), FollowError> {
+        loop {
             let ours = self.routing.position();
             let page = match changes_after(&self.pool, ours.revision, PAGE).await {
                 Ok(page) => page,
@@ -124,7 +137,7 @@ impl Follower {
                 .into_iter()
                 .map(|logged| (logged.position, Bytes::from(logged.payload)));
             self.routing.advance(logged).await?;
-            self.memory.remember(self.routing.position());
+            self.memory.remember(era, self.routing.position());
         }
     }
 
@@ -133,6 +146,11 @@ impl Follower {
         let theirs = position(&self.pool).await?;
         if theirs.revision < ours.revision || (theirs.revision == ours.revision && theirs != ours) {
             return Err(FollowError::WentBack { ours, theirs });
+        }
+        // What this replica saw in an earlier life counts, too (promise D2).
+        let seen = self.memory.seen().position;
+        if seen != ours && relation(&self.pool, seen).await? == Relation::Diverged {
+            return Err(FollowError::WentBack { ours: seen, theirs });
         }
         Ok(())
     }

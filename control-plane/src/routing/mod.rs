@@ -91,6 +91,12 @@ impl Routing {
         self.logged.borrow().1
     }
 
+    /// Counts the loads of the state.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.logged.borrow().0
+    }
+
     /// Wakes at every new revision, and when the state was loaded anew.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<(Epoch, Position)> {

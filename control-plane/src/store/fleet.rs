@@ -61,6 +61,32 @@ pub async fn position_get(conn: &mut PgConnection) -> Result<Position, Error> {
     position("the counter row", revision, &digest)
 }
 
+/// Whether what the database says may be acted on (promise D3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belief {
+    /// It may.
+    Believed,
+    /// There are rows in `doubts`.
+    Doubted,
+}
+
+/// Where the log stands, and whether it is believed: both at one instant.
+///
+/// # Errors
+/// The database's, or a row that cannot be read.
+pub async fn position_and_belief_get(conn: &mut PgConnection) -> Result<(Position, Belief), Error> {
+    let (revision, digest, doubted): (i64, Vec<u8>, bool) =
+        sqlx::query_as("SELECT revision, digest, EXISTS (SELECT FROM doubts) FROM fleet")
+            .fetch_one(conn)
+            .await?;
+    let belief = if doubted {
+        Belief::Doubted
+    } else {
+        Belief::Believed
+    };
+    Ok((position("the counter row", revision, &digest)?, belief))
+}
+
 pub(crate) fn position(what: &'static str, revision: i64, digest: &[u8]) -> Result<Position, Error> {
     Ok(Position {
         revision: Revision(u64::try_from(revision).map_err(|error| Error::corrupt(what, error))?),

@@ -10,6 +10,7 @@
 pub mod account;
 pub mod audit;
 pub mod change;
+pub mod doubt;
 pub mod fleet;
 pub mod hold;
 pub mod idempotency;

@@ -349,7 +349,7 @@ pub async fn operation_news(conn: &mut PgConnection, ids: &[OperationId]) -> Res
 /// Where `operation_news` is heard.
 pub const OPERATION_NEWS: &str = "mailswitch_operations";
 
-/// Asks its driver to abort it, whoever that is. False: it has ended, or flips.
+/// Asks its driver to abort it, whoever that is: it does unless the flip comes first. False: it has ended.
 ///
 /// # Errors
 /// The database's.

@@ -5,6 +5,21 @@ use sqlx::PgConnection;
 
 use super::Error;
 
+/// Whether another replica than the one of this name was heard of within `seconds`.
+///
+/// # Errors
+/// The database's.
+pub async fn replica_other_exists(conn: &mut PgConnection, name: &str, seconds: u32) -> Result<bool, Error> {
+    let (exists,): (bool,) = sqlx::query_as(
+        "SELECT EXISTS (SELECT FROM replicas WHERE name <> $1 AND seen_at > now() - make_interval(secs => $2))",
+    )
+    .bind(name)
+    .bind(f64::from(seconds))
+    .fetch_one(conn)
+    .await?;
+    Ok(exists)
+}
+
 /// Says that this replica is alive.
 ///
 /// # Errors

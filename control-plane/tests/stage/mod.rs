@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use mailswitch_control_plane::database::Place;
+use mailswitch_control_plane::database::{Place, Waiting};
 use mailswitch_control_plane::process::Settings;
 use mailswitch_control_plane::routing::log::Bounds;
 use mailswitch_control_plane::server::{self, Running};
@@ -100,6 +100,7 @@ impl Stage {
             advertise: self.endpoint(),
             bounds: self.bounds,
             identifiers: mailswitch_config::table::telemetry::Identifiers::Redacted,
+            waiting: Waiting::default(),
         };
         let credentials = self.authority.control_plane();
         self.running = Some(server::serve(settings, listener, credentials).await.unwrap());
