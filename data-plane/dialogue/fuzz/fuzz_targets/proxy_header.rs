@@ -6,7 +6,12 @@ use libfuzzer_sys::fuzz_target;
 use mailswitch_dialogue::proxy_header::{Beginning, MAX_HEADER, beginning};
 
 fuzz_target!(|data: &[u8]| {
-    for start in [&b""[..], b"PROXY TCP4 ", b"PROXY TCP6 ", b"\r\n\r\n\0\r\nQUIT\n\x21"] {
+    for start in [
+        &b""[..],
+        b"PROXY TCP4 ",
+        b"PROXY TCP6 ",
+        b"\r\n\r\n\0\r\nQUIT\n\x21",
+    ] {
         let bytes = [start, data].concat();
         let mut known = None;
         for seen in 1..=bytes.len().min(MAX_HEADER) {

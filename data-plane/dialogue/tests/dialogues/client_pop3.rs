@@ -60,6 +60,10 @@ fn each_command_has_its_reply() {
             "+OK\r\nPLAIN\r\nLOGIN\r\nOAUTHBEARER\r\nXOAUTH2\r\n.\r\n",
         ),
         ("AUTH CRAM-MD5\r\n", "-ERR Unsupported mechanism\r\n"),
+        (
+            "USER ann\r\nAUTH X\r\nPASS pw\r\n",
+            "+OK Send PASS\r\n-ERR Unsupported mechanism\r\n-ERR Send USER first\r\n",
+        ),
         ("AUTH PLAIN !!!\r\n", "-ERR Invalid base64\r\n"),
         ("AUTH PLAIN AAAA\r\n", "-ERR Malformed credentials\r\n"),
         ("AUTH PLAIN =\r\n", "-ERR Malformed credentials\r\n"),
