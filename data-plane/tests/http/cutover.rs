@@ -65,7 +65,7 @@ pub(crate) async fn quiet(node: &Node, hold: HoldId) {
         .expect("quiet in time");
 }
 
-async fn registered(node: &Node, sessions_of_ann: usize) {
+pub(crate) async fn registered(node: &Node, sessions_of_ann: usize) {
     let sessions = node.running.as_ref().expect("a node").node().knowledge.sessions();
     let which = mailswitch_data_plane::sessions::Which::default();
     let there = async {

@@ -69,7 +69,7 @@ pub(crate) async fn client(node: &Node) -> SendRequest<Body> {
     sender
 }
 
-fn ask(method: &str, path: &str, who: &str, body: Body) -> Request<Body> {
+pub(crate) fn ask(method: &str, path: &str, who: &str, body: Body) -> Request<Body> {
     let authorization = basic(who);
     let authorization = authorization.trim_start_matches("Authorization: ").trim();
     Request::builder()
