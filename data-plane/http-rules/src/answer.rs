@@ -54,8 +54,10 @@ pub enum AnswerKind {
     Interim,
     /// Silence for `relay_idle` ends it.
     Ordinary,
-    /// An event stream, or one without an end of its own: silence for `bridge_idle` ends it.
-    Stream,
+    /// Without an end of its own: silence for `bridge_idle` ends it.
+    UntilClose,
+    /// An event stream: the same, and what was sent of it is whole at any time.
+    Events,
     /// The connection is a WebSocket from here on.
     Switched,
 }
@@ -216,8 +218,10 @@ fn without_body(head: &mut response::Parts) {
 fn kind(head: &response::Parts, body: AnswerBody) -> AnswerKind {
     if head.status.is_informational() {
         AnswerKind::Interim
-    } else if body == AnswerBody::UntilClose || (body != AnswerBody::None && is_event_stream(&head.headers)) {
-        AnswerKind::Stream
+    } else if body != AnswerBody::None && is_event_stream(&head.headers) {
+        AnswerKind::Events
+    } else if body == AnswerBody::UntilClose {
+        AnswerKind::UntilClose
     } else {
         AnswerKind::Ordinary
     }

@@ -298,6 +298,7 @@ impl Sent<'_> {
         let backends = connection.front.node.backends();
         backends.no_answer(destination, Protocol::Http, client, &error);
         tracing::warn!(
+            destination = destination.as_str(),
             stage = error.stage(),
             cause = crate::error_chain(&error),
             "backend unavailable"

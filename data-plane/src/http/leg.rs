@@ -135,10 +135,8 @@ impl Leg {
                     .handshake(io)
                     .await?;
                 let driver = tokio::spawn(async move {
-                    let ended = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "the backend's connection ended");
-                    }
+                    // How it ended is its request's to say.
+                    let _ = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
                     // Before the connection is given back: whoever waits for that then has both.
                     let _ = rest_sender.send(connection.into_parts().read_buf);
                 });
@@ -151,9 +149,7 @@ impl Leg {
                     .handshake(io)
                     .await?;
                 let driver = tokio::spawn(async move {
-                    if let Err(error) = connection.await {
-                        tracing::debug!(%error, "the backend's connection ended");
-                    }
+                    let _ = connection.await;
                 });
                 (Sender::Http2(sender), driver)
             }

@@ -48,6 +48,20 @@ impl Over {
         self.tell(how, reason, to_backend, to_client);
     }
 
+    /// A line of a request whose span has ended.
+    pub(super) fn debug(&self, error: &hyper::Error, what: &'static str) {
+        let about = &self.about;
+        tracing::debug!(
+            session = %about.id,
+            listener = %about.listener,
+            protocol = about.protocol.as_str(),
+            peer = %about.client,
+            destination = self.destination.as_str(),
+            error = crate::error_chain(error),
+            "{what}"
+        );
+    }
+
     /// No path and no query: they hold secrets as often as not.
     pub(super) fn tell(&self, how: End, reason: EndReason, to_backend: u64, to_client: u64) {
         let about = &self.about;

@@ -74,7 +74,7 @@ impl Relay {
         let (relay_idle, keepalive) = (http.relay_idle, http.keepalive_timeout);
         let patience = Patience {
             idle: match self.kind {
-                AnswerKind::Stream => node.server.bridge_idle,
+                AnswerKind::UntilClose | AnswerKind::Events => node.server.bridge_idle,
                 _ => relay_idle,
             },
             quiet: QUIET.max(self.leg.round_trip * 2),
@@ -152,7 +152,7 @@ impl Relay {
                         moving.moved_at = Instant::now();
                     }
                     Some(Err(error)) => {
-                        tracing::debug!(%error, "the backend's answer ended early");
+                        self.over.debug(&error, "the backend's answer ended early");
                         return Ended::BrokenOff(EndReason::BackendError);
                     }
                     None => return Ended::Complete,
@@ -169,7 +169,7 @@ impl Relay {
         let idle = (Ended::BrokenOff(EndReason::Idle), moved_at + patience.idle);
         let pressed = match (order, self.kind, &moving.held) {
             // Its last bytes went to the client: silence is quiet, looking back.
-            (Order::Drain { cause, deadline }, AnswerKind::Stream, None) => {
+            (Order::Drain { cause, deadline }, AnswerKind::Events, None) => {
                 let quiet_at = moving.moved_at + patience.quiet;
                 Some((Ended::Quietly(drained(cause)), quiet_at.min(deadline)))
             }

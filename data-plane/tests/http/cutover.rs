@@ -238,6 +238,28 @@ async fn an_event_stream_ends_whole_at_a_quiet_moment_of_the_drain() {
 }
 
 #[tokio::test]
+async fn a_download_that_ends_with_its_connection_is_not_cut_at_a_quiet_moment() {
+    let World { node, old, .. } = world(Differences::default()).await;
+    let mut client = Talk::to(node.address).await;
+    client.say(ask("GET", "")).await;
+    let mut leg = old.accept().await;
+    leg.message().await;
+    leg.say("HTTP/1.1 200 OK\r\n\r\nhalf").await;
+    client.head().await;
+    assert_eq!(client.chunk().await, b"half");
+    let held = hold(&node, LONG);
+    assert!(
+        client.is_silent(Duration::from_millis(600)).await,
+        "no end that looks like one"
+    );
+    leg.say("rest").await;
+    drop(leg);
+    assert_eq!(client.chunk().await, b"rest");
+    assert_eq!(client.chunk().await, b"");
+    quiet(&node, held).await;
+}
+
+#[tokio::test]
 async fn a_websocket_ends_at_a_quiet_moment_of_the_drain() {
     let World { node, old, .. } = world(Differences::default()).await;
     let mut client = Talk::to(node.address).await;

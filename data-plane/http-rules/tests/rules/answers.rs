@@ -87,7 +87,7 @@ fn what_belongs_to_the_backends_connection_stays_there() {
 fn an_answer_until_close_closes_both_connections() {
     let answer = answered(&received("GET /", &[]), 200, &[]).expect("an answer");
     assert_eq!(answer.backend, Afterwards::Close);
-    assert_eq!(answer.kind, AnswerKind::Stream);
+    assert_eq!(answer.kind, AnswerKind::UntilClose);
     assert_eq!(values(&answer.head.headers, "connection"), ["close"]);
     let request = read_http2("GET https://mail.example/", &[], None, Rest::Ended).expect("a request");
     let answer = answered(&request, 200, &[]).expect("an answer");
@@ -99,8 +99,8 @@ fn an_answer_until_close_closes_both_connections() {
 fn an_event_stream_is_known_by_its_type_and_keeps_its_framing() {
     let chunked = ("transfer-encoding", "chunked");
     for (kind, expected) in [
-        ("text/event-stream", AnswerKind::Stream),
-        ("Text/Event-Stream; charset=utf-8", AnswerKind::Stream),
+        ("text/event-stream", AnswerKind::Events),
+        ("Text/Event-Stream; charset=utf-8", AnswerKind::Events),
         ("text/event-streams", AnswerKind::Ordinary),
         ("text/html", AnswerKind::Ordinary),
     ] {
