@@ -267,7 +267,7 @@ fn check_probes_what_a_good_file_names_unless_it_is_told_not_to() {
         "fleet.toml (the fleet's file): can be used",
         &format!("✗ nobody listens at 127.0.0.1:{port}"),
         "start the server, or correct destination.legacy.protocol.imap.port",
-        "probes: 0 as it should be, no warnings, 1 failed",
+        "probes: 0 as it should be, 2 warnings, 1 failed",
     ] {
         assert!(text.contains(expected), "{expected}:\n{text}");
     }

@@ -35,6 +35,7 @@ pub async fn run(subject: &Subject) -> Report {
     groups.push(probe::egress::check(subject, &legs));
     groups.push(probe::logins::check(subject, &legs));
     groups.push(probe::capabilities::check(subject, &legs));
+    groups.push(probe::routing::check(subject));
     let at = 3;
     let legs = legs.into_iter().map(|leg| leg.group);
     groups.splice(at..at, legs);

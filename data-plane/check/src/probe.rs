@@ -7,3 +7,4 @@ pub(crate) mod egress;
 pub(crate) mod leg;
 pub(crate) mod logins;
 pub(crate) mod mappings;
+pub(crate) mod routing;
