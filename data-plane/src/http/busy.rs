@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 use super::lent::Traffic;
+use super::limits::after;
 
 /// How long a connection without an open request may stay.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +119,7 @@ impl Activity {
 
     async fn late_since(&self, requests: Requests, patience: Patience, heads: Heads) -> Late {
         if requests.begun == 0 {
-            sleep_until((requests.idle_since + patience.head).into()).await;
+            sleep_until(after(requests.idle_since, patience.head).into()).await;
             return Late::Head;
         }
         let next_head_begins = async {
@@ -132,7 +133,7 @@ impl Activity {
                 tokio::time::sleep(patience.head).await;
                 Late::Head
             }
-            () = sleep_until((requests.idle_since + patience.idle).into()) => Late::Idle,
+            () = sleep_until(after(requests.idle_since, patience.idle).into()) => Late::Idle,
         }
     }
 }

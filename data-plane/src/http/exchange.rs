@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use super::answer::ToClient;
 use super::connection::Connection;
 use super::leg::{Leg, Served, Unanswered};
+use super::limits::after;
 use super::over::Over;
 use super::path::LegError;
 use super::pressed::broken_off;
@@ -355,7 +356,7 @@ fn kept_for(headers: &HeaderMap) -> Option<Duration> {
 /// Ends when nothing has moved for that long, neither up nor down.
 async fn silent(progress: &Progress, since: Instant, patience: Duration) {
     loop {
-        let until = progress.moved_at().max(since) + patience;
+        let until = after(progress.moved_at().max(since), patience);
         if until <= Instant::now() {
             return;
         }

@@ -1,6 +1,6 @@
 //! How much one HTTP/2 connection may make us hold or do, each bound with the attack that it stops.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::{http1, http2::Builder};
 use hyper_util::rt::TokioTimer;
@@ -27,6 +27,13 @@ const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 /// §7.3).
 pub(super) fn read_buffer(http: &Http) -> usize {
     http.max_head_size.max(64 * 1024)
+}
+
+/// A time of the configuration from now on. What is longer than any connection lives is for ever: the clock ends
+/// somewhere, too.
+pub(super) fn after(since: Instant, time: Duration) -> Instant {
+    const FOR_EVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+    since + time.min(FOR_EVER)
 }
 
 /// A client's connection of HTTP/1.1.

@@ -15,6 +15,7 @@ use mailswitch_http_rules::{Afterwards, AnswerBody, AnswerKind, relayed_trailers
 use super::connection::Connection;
 use super::download::Frames;
 use super::leg::Leg;
+use super::limits::after;
 use super::over::Over;
 use super::pressed::{Moment, breaks_off, drained};
 use super::upload::{Progress, UploadState};
@@ -166,7 +167,7 @@ impl Relay {
     /// What ends it first if nothing moves, and when.
     fn end_at(&self, order: Order, moving: &Moving, patience: Patience) -> (Ended, Instant) {
         let moved_at = moving.moved_at.max(self.progress.moved_at());
-        let idle = (Ended::BrokenOff(EndReason::Idle), moved_at + patience.idle);
+        let idle = (Ended::BrokenOff(EndReason::Idle), after(moved_at, patience.idle));
         let pressed = match (order, self.kind, &moving.held) {
             // Its last bytes went to the client: silence is quiet, looking back.
             (Order::Drain { cause, deadline }, AnswerKind::Events, None) => {

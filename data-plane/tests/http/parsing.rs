@@ -205,6 +205,29 @@ async fn a_head_that_comes_late_is_answered_408_the_first_one_and_a_later_one() 
 }
 
 #[tokio::test]
+async fn times_beyond_the_end_of_the_clock_are_for_ever() {
+    let world = world(Differences {
+        server: "bridge_idle = \"18446744073709551615s\"",
+        listener: "preauth_timeout = \"18446744073709551615s\"",
+        http: "keepalive_timeout = \"18446744073709551615s\"\nrelay_idle = \"18446744073709551615s\"",
+        ..Differences::default()
+    })
+    .await;
+    let mut client = Talk::to(world.node.address).await;
+    for kind in ["text/plain", "text/event-stream"] {
+        client.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut backend = world.old.accept().await;
+        backend.message().await;
+        backend
+            .say(format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"))
+            .await;
+        assert_eq!(client.message().await.text(), "ok");
+        drop(backend);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_idle_client_is_closed_without_a_word_after_keepalive_timeout() {
     let world = world(Differences {
         http: "keepalive_timeout = \"300ms\"",
