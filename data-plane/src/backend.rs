@@ -392,3 +392,35 @@ impl Drop for Passage {
 fn endpoint(backend: &Backend, protocol: Protocol) -> Option<Endpoint> {
     backend.destination.endpoint(protocol).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_dead_port_of_one_protocol_takes_no_other_protocol_down() {
+        let limits = Limits {
+            timeout: Duration::from_secs(10),
+            retries: 0,
+            breaker: Policy {
+                threshold: 2,
+                min_clients: 2,
+                cooldown: Duration::from_secs(30),
+            },
+        };
+        let report = Arc::new(Report::new().0);
+        let backends = Arc::new(Backends::new(OwnListeners::default(), limits, report));
+        let (legacy, new) = (DestinationName::from("legacy"), DestinationName::from("new"));
+        for _ in 0..2 {
+            let passage = backends.passed(&legacy, Protocol::ManageSieve);
+            passage
+                .expect("closed")
+                .failed(Failure::HostLevel, &"nobody listens");
+        }
+        assert!(backends.passed(&legacy, Protocol::ManageSieve).is_err());
+        assert!(backends.passed(&legacy, Protocol::Imap).is_ok());
+        assert!(backends.passed(&new, Protocol::ManageSieve).is_ok());
+    }
+}

@@ -2,6 +2,7 @@
 //! the life of a session.
 
 pub mod backend;
+mod buffers;
 pub mod drive;
 pub mod feed;
 mod http;

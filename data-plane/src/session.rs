@@ -82,7 +82,7 @@ impl Client {
 
 /// Serves one connection. Ends when its bridge begins, or when there is none.
 pub async fn run(accepted: Accepted, front: Arc<Front>) {
-    let id = SessionId::new(&uuid::Uuid::now_v7().simple().to_string());
+    let id = new_id();
     let protocol = front.listener.protocol.as_str();
     // The fields are those of the log lines (behaviour §12); the attributes are the span's own. Of the highest level,
     // because a line has the fields only of those spans that the log's filter lets pass.
@@ -99,6 +99,11 @@ pub async fn run(accepted: Accepted, front: Arc<Front>) {
     span.set_attribute(name::LISTENER, front.name.to_string());
     span.set_attribute(name::PROTOCOL, protocol);
     serve(accepted, id, &front).instrument(span).await;
+}
+
+/// Made of the time and of chance: never used again, by whatever process (behaviour §5.3).
+fn new_id() -> SessionId {
+    SessionId::new(&uuid::Uuid::now_v7().simple().to_string())
 }
 
 async fn serve(accepted: Accepted, id: SessionId, front: &Arc<Front>) {
@@ -145,5 +150,25 @@ async fn sign_in(leg: Leg, encryption: ClientLeg, client: Client, protocol: Prot
             answer::temporary_failure(leg, &failure, &login, front).await;
         }
         Outcome::ClientGone => tracing::debug!("the client left before its login was answered"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_session_id_can_be_said_to_every_backend_and_is_never_used_again() {
+        let ids: Vec<SessionId> = (0..10_000).map(|_| new_id()).collect();
+        assert!(
+            ids.iter()
+                .all(|id| mailswitch_dialogue::SessionId::new(id.as_str()).is_ok())
+        );
+        let different: HashSet<&SessionId> = ids.iter().collect();
+        assert_eq!(different.len(), ids.len());
+        // Of another process: it starts with the time, and goes on with chance, not with a count from zero.
+        assert_ne!(ids[0].as_str()[13..], ids[1].as_str()[13..]);
     }
 }

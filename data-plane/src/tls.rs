@@ -4,6 +4,7 @@
 //!
 //! `docs/decisions/0004-one-tls-stream-module.md` says why this is one module.
 
+mod ahead;
 mod certificates;
 mod choice;
 mod client;

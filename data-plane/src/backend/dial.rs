@@ -324,6 +324,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_name_that_leads_to_a_listener_of_ours_is_a_loop() {
+        let (_listener, address) = backend().await;
+        let own = OwnListeners::new(vec![address]);
+        let by_name = Destination {
+            host: Host::Name("localhost".to_owned()),
+            ..destination(address.ip(), &[])
+        };
+        let dialled = Dialler::new(own).connect(&by_name, address.port()).await;
+        assert!(matches!(dialled, Err(DialError::Loop(_))), "{dialled:?}");
+    }
+
+    #[tokio::test]
     async fn without_a_source_address_of_the_family_nothing_is_dialled() {
         let (_listener, address) = backend().await;
         let error = Dialler::default()

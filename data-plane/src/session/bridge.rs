@@ -4,7 +4,6 @@
 //! sweep over all connections, and the timer here exists only while a session drains. It stops for a reason, and
 //! hands both legs to `ending`, which follows the backend's to its own end.
 
-mod buffers;
 mod direction;
 pub mod ending;
 

@@ -16,6 +16,7 @@ use rustls_pki_types::ServerName;
 use rustls_platform_verifier::Verifier;
 use tokio_rustls::TlsConnector;
 
+use super::ahead::Ahead;
 use super::certificates::{CertificateError, read_pair};
 use super::resume::LegSessions;
 use super::verify::{anything, pinned};
@@ -186,7 +187,7 @@ impl ClientTls {
         boundary: TlsBoundary,
     ) -> Result<(Stream, TlsEstablished), UpgradeError> {
         let tcp = stream.into_plain().ok_or(UpgradeError::AlreadyEncrypted)?;
-        let connect = TlsConnector::from(Arc::clone(config)).connect(self.name.clone(), tcp);
+        let connect = TlsConnector::from(Arc::clone(config)).connect(self.name.clone(), Ahead::new(tcp));
         let tls = connect.await.map_err(UpgradeError::Handshake)?;
         Ok((Stream::client(tls), boundary.established()))
     }

@@ -13,6 +13,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{ProtocolVersion, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
+use super::ahead::Ahead;
 use super::certificates::{CertificateError, Validity};
 use super::presented::{Presented, Replaced};
 use super::{ALPN_HTTP1, ALPN_HTTP2, Stream, UpgradeError};
@@ -117,7 +118,7 @@ async fn accept(
     boundary: TlsBoundary,
 ) -> Result<(Stream, TlsEstablished), UpgradeError> {
     let tcp = stream.into_plain().ok_or(UpgradeError::AlreadyEncrypted)?;
-    let accept = TlsAcceptor::from(config).accept(tcp);
+    let accept = TlsAcceptor::from(config).accept(Ahead::new(tcp));
     let tls = accept.await.map_err(UpgradeError::Handshake)?;
     Ok((Stream::server(tls), boundary.established()))
 }

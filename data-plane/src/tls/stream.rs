@@ -10,6 +10,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::ahead::Ahead;
+
 /// Whether bytes on it can be read on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
@@ -56,8 +58,8 @@ pub struct Stream(Transport);
 #[derive(Debug)]
 enum Transport {
     Plain(TcpStream),
-    Server(Box<tokio_rustls::server::TlsStream<TcpStream>>),
-    Client(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Server(Box<tokio_rustls::server::TlsStream<Ahead>>),
+    Client(Box<tokio_rustls::client::TlsStream<Ahead>>),
 }
 
 impl Stream {
@@ -67,11 +69,11 @@ impl Stream {
         Self(Transport::Plain(tcp))
     }
 
-    pub(super) fn server(tls: tokio_rustls::server::TlsStream<TcpStream>) -> Self {
+    pub(super) fn server(tls: tokio_rustls::server::TlsStream<Ahead>) -> Self {
         Self(Transport::Server(Box::new(tls)))
     }
 
-    pub(super) fn client(tls: tokio_rustls::client::TlsStream<TcpStream>) -> Self {
+    pub(super) fn client(tls: tokio_rustls::client::TlsStream<Ahead>) -> Self {
         Self(Transport::Client(Box::new(tls)))
     }
 
@@ -132,8 +134,8 @@ impl Stream {
     pub fn tcp(&self) -> &TcpStream {
         match &self.0 {
             Transport::Plain(tcp) => tcp,
-            Transport::Server(tls) => tls.get_ref().0,
-            Transport::Client(tls) => tls.get_ref().0,
+            Transport::Server(tls) => tls.get_ref().0.tcp(),
+            Transport::Client(tls) => tls.get_ref().0.tcp(),
         }
     }
 }

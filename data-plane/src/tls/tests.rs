@@ -191,3 +191,23 @@ async fn a_connection_is_upgraded_once() {
         .await;
     assert!(matches!(again, Err(UpgradeError::AlreadyEncrypted)));
 }
+
+#[tokio::test]
+async fn everything_that_arrived_in_one_piece_is_read_without_waiting_for_more() {
+    let (mut ours, mut theirs) = encrypted().await;
+    // Large and small records, far more than one read of the library; then silence.
+    let lengths = [1, 100_000, 3, 16_384, 16_385, 7, 40_000];
+    let mut expected = Vec::new();
+    for (number, length) in (0_u8..).zip(lengths) {
+        let piece = vec![number; length];
+        theirs.write_all(&piece).await.expect("written");
+        expected.extend(piece);
+    }
+    theirs.flush().await.expect("flushed");
+    let mut read = vec![0; expected.len()];
+    let all = tokio::time::timeout(std::time::Duration::from_secs(10), ours.read_exact(&mut read));
+    all.await.expect("nothing is left lying").expect("bytes");
+    assert!(read == expected, "other bytes");
+    drop(theirs);
+    assert_eq!(ours.read(&mut [0; 1]).await.expect("an end"), 0);
+}

@@ -59,6 +59,34 @@ async fn a_stop_says_goodbye_to_those_who_have_not_signed_in_and_ends_at_once_wi
 }
 
 #[tokio::test]
+async fn a_login_that_its_backend_is_answering_at_a_stop_is_answered_and_its_session_has_the_grace() {
+    let backend = Backend::new().await;
+    let mut node = node(backend.address, Differences::default()).await;
+    let mut client = Talk::client(&node).await;
+    client.say("a1 LOGIN alice secret\r\n").await;
+    let mut server = backend.silent().await;
+    let stop = tokio::spawn(node.running.take().expect("a node").stop());
+    while TcpStream::connect(node.address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server
+        .say("* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\n")
+        .await;
+    server.expect("a1 AUTHENTICATE PLAIN").await;
+    server.say("a1 OK in\r\n").await;
+    client.expect("a1 OK in").await;
+    client.say("a2 NOOP\r\n").await;
+    assert_eq!(server.line().await, "a2 NOOP\r\n");
+    drop(server);
+    client.expect_end().await;
+    drop(client);
+    tokio::time::timeout(crate::rig::SOON, stop)
+        .await
+        .expect("long before the grace ends")
+        .expect("no panic");
+}
+
+#[tokio::test]
 async fn words_in_clear_behind_a_clients_starttls_are_never_interpreted() {
     use tokio::io::AsyncReadExt as _;
     let backend = Backend::new().await;

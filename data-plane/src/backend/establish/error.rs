@@ -176,3 +176,70 @@ pub(crate) fn hint(forwarding: Forwarding) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_destination_may_be_blamed_for_is_counted_and_a_time_out_after_the_connect_is_the_clients()
+     {
+        let address: SocketAddr = "192.0.2.7:40000".parse().expect("an address");
+        let ends = ClientEnds::new(address, address);
+        let io = || io::Error::other("x");
+        let (name, client) = (
+            DestinationName::from("legacy"),
+            Some(Failure::ClientAttributed(address.ip())),
+        );
+        let timed_out = |stage| EstablishError::TimedOut { stage, hint: "" };
+        let dial = EstablishError::Dial;
+        let counted = [
+            (EstablishError::Unknown(name.clone()), None),
+            (
+                EstablishError::NoEndpoint {
+                    destination: name.clone(),
+                    protocol: Protocol::Pop3,
+                },
+                None,
+            ),
+            (EstablishError::Down(name), None),
+            (dial(DialError::NoSourceAddress { host: String::new() }), None),
+            (
+                dial(DialError::Ourselves {
+                    address,
+                    from: None,
+                    source: io(),
+                }),
+                None,
+            ),
+            (
+                dial(DialError::Resolve {
+                    host: String::new(),
+                    source: io(),
+                }),
+                Some(Failure::HostLevel),
+            ),
+            (
+                dial(DialError::Connect {
+                    address,
+                    source: io(),
+                }),
+                Some(Failure::HostLevel),
+            ),
+            (timed_out(Stage::Connect), Some(Failure::HostLevel)),
+            (timed_out(Stage::Tls), client),
+            (timed_out(Stage::Handshake), client),
+            (failed(DriveError::Closed, Stage::Handshake, ""), client),
+            (failed(DriveError::Io(io()), Stage::Handshake, ""), client),
+            (
+                failed(DriveError::Tls(UpgradeError::Handshake(io())), Stage::Tls, ""),
+                client,
+            ),
+        ];
+        for (error, expected) in counted {
+            assert_eq!(error.failure(&ends), expected, "{error:?}");
+        }
+    }
+}

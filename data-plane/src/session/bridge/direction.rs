@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::buffers::{self, Size};
+use crate::buffers::{self, Size};
 
 /// Reads in a row that filled their buffer before the next one is large.
 const FULL_READS_OF_BULK: u8 = 2;

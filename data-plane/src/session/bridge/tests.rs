@@ -1,5 +1,7 @@
 //! The bridge over real sockets: what arrives is what was sent, and it ends when and how it should.
 
+mod burst;
+
 use std::io;
 use std::sync::Arc;
 use std::task::Waker;

@@ -1,4 +1,4 @@
-//! The buffers of bridges: taken from a pool while bytes move, given back when a session goes idle, so that ten
+//! The buffers of bridges and of TLS: taken from a pool while bytes move, given back when a session goes idle, so that ten
 //! thousand idle sessions hold none.
 //!
 //! Two sizes: one TLS record, and what a bulk transfer deserves. The pool belongs to the thread; a buffer may be given back
@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 /// One TLS record of plain text (RFC 8446 §5.1).
-pub(super) const SMALL: usize = 16 * 1024;
+pub(crate) const SMALL: usize = 16 * 1024;
 /// Four records a call make bulk cheaper (measured).
 const LARGE: usize = 64 * 1024;
 /// Per thread and size: a burst's buffers go back to the allocator beyond this.
@@ -15,13 +15,13 @@ const KEPT: usize = 32;
 
 /// A buffer's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Size {
+pub(crate) enum Size {
     Small,
     Large,
 }
 
 impl Size {
-    pub(super) fn bytes(self) -> usize {
+    pub(crate) fn bytes(self) -> usize {
         match self {
             Self::Small => SMALL,
             Self::Large => LARGE,
@@ -40,7 +40,7 @@ thread_local! {
 }
 
 /// Takes a buffer. What is in it is left from before: callers only look at what they wrote.
-pub(super) fn take(size: Size) -> Box<[u8]> {
+pub(crate) fn take(size: Size) -> Box<[u8]> {
     let kept = POOL.with_borrow_mut(|pool| match size {
         Size::Small => pool.small.pop(),
         Size::Large => pool.large.pop(),
@@ -49,7 +49,7 @@ pub(super) fn take(size: Size) -> Box<[u8]> {
 }
 
 /// Gives a buffer back. One of another size (bytes that were read before the bridge) is freed.
-pub(super) fn give_back(buffer: Box<[u8]>) {
+pub(crate) fn give_back(buffer: Box<[u8]>) {
     POOL.with_borrow_mut(|pool| {
         let kept = match buffer.len() {
             SMALL => &mut pool.small,
