@@ -1,6 +1,7 @@
 //! HTTP through nodes (behaviour section 8, promise A3), over real sockets: real servers behind, real clients in front, and
 //! a backend that keeps every byte. Each file is one topic.
 
+mod check;
 mod exchange;
 mod fields;
 mod flood;

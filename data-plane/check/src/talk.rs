@@ -12,6 +12,13 @@ use crate::tls::{Encrypted, Shown, Tls, TlsError};
 /// A backend that never stops talking: the dialogues end before that.
 const HEARD: usize = 256 * 1024;
 
+/// Whether more may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Yes,
+    Not,
+}
+
 /// A connection in its dialogue.
 #[derive(Debug)]
 pub(crate) struct Talk {
@@ -130,6 +137,27 @@ impl Talk {
             }
             if self.heard.len() >= HEARD {
                 return Err(TalkError::Io(io::Error::other("its reply has no end")));
+            }
+        }
+    }
+
+    /// An answer, as far as `whole` needs it; it is told when nothing more will come.
+    pub(crate) async fn answer<T>(
+        &mut self,
+        whole: impl Fn(&[u8], Ended) -> Option<T>,
+    ) -> Result<T, TalkError> {
+        self.heard.clear();
+        loop {
+            self.input = Input::new();
+            let ended = match self.hear().await {
+                Ok(()) if self.heard.len() < HEARD => Ended::Not,
+                Ok(()) | Err(TalkError::Closed) => Ended::Yes,
+                Err(error) => return Err(error),
+            };
+            match whole(&self.heard, ended) {
+                Some(answer) => return Ok(answer),
+                None if ended == Ended::Yes => return Err(TalkError::Closed),
+                None => {}
             }
         }
     }

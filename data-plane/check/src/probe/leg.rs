@@ -4,6 +4,7 @@
 mod attempt;
 mod presented;
 mod verdict;
+mod web;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -217,14 +218,14 @@ impl Probed<'_> {
             self.group.ok(shown.version);
             presented::judge(&mut self.group, self.leg, shown);
         }
-        // Without a word of the server's, and without TLS, nothing was learnt.
-        if attempt::shows_itself(self.leg) {
-            let answers = (way.result.is_ok(), other);
-            verdict::header(&mut self.group, self.leg, ends.local.ip(), header, answers);
-        }
+        let answers = (way.result.is_ok(), other);
+        verdict::header(&mut self.group, self.leg, ends.local.ip(), header, answers);
         let in_clear = self.leg.endpoint.tls != TlsMode::Implicit && !other;
         match way.result {
             Ok(done) => {
+                if let Some(web) = &done.web {
+                    verdict::web(&mut self.group, self.leg, web, subject.hostname.as_deref());
+                }
                 self.belief = verdict::done(&mut self.group, self.leg, ends.local.ip(), &done);
                 self.offer = done.offer;
             }

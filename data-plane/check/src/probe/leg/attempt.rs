@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::Ends;
+use super::web::{self, Web};
 use crate::announce;
 use crate::dial;
 use crate::offer::Offer;
@@ -58,6 +59,8 @@ pub(super) struct Done {
     pub(super) offer_in_clear: Option<Offer>,
     /// Of a pass-through leg: its greeting.
     pub(super) greeting: Option<String>,
+    /// Of an HTTP leg: what it said to somebody who did not sign in.
+    pub(super) web: Option<Web>,
 }
 
 /// Why it would not.
@@ -129,7 +132,7 @@ impl Attempt<'_> {
         let Some(spoken) = spoken(protocol) else {
             return match protocol {
                 Protocol::Smtp | Protocol::Lmtp => self.pass_through(talk).await,
-                _ => Ok(Done::unspoken()),
+                _ => self.web(talk).await,
             };
         };
         let mut dialogue = handshake(
@@ -154,7 +157,30 @@ impl Attempt<'_> {
                 TlsMode::Plain => Some(Offer::of(protocol, &talk.heard)),
             },
             greeting: None,
+            web: None,
         })
+    }
+
+    /// Asked for its JMAP session, as a client that has not signed in.
+    async fn web(&self, talk: &mut Talk) -> Result<Done, Error> {
+        let host = match &self.subject.hostname {
+            Some(hostname) => hostname.clone(),
+            None => self.leg.destination.host.to_string(),
+        };
+        talk.send(web::question(&host).as_bytes()).await?;
+        let refused = |said: &str| Error::Refused {
+            command: "the question for its JMAP session".to_owned(),
+            said: said.to_owned(),
+        };
+        match talk.answer(web::read).await? {
+            // What it says to a PROXY header that it does not expect.
+            Ok(web) if web.status == 400 => Err(refused("400")),
+            Ok(web) => Ok(Done {
+                web: Some(web),
+                ..Done::unspoken()
+            }),
+            Err(web::NotHttp) => Err(refused("something that is no HTTP")),
+        }
     }
 
     fn announce(&self) -> Announce {
@@ -194,6 +220,7 @@ impl Attempt<'_> {
             offer: None,
             offer_in_clear: None,
             greeting: Some(first),
+            web: None,
         })
     }
 }
@@ -209,13 +236,6 @@ const fn spoken(protocol: Protocol) -> Option<mailswitch_dialogue::Protocol> {
     }
 }
 
-/// Whether an attempt hears anything of the server. Of HTTP, which waits to be asked, TLS is all that is seen: what it
-/// says of itself (the URLs of its JMAP session) is not asked yet.
-pub(super) fn shows_itself(leg: LegOf<'_>) -> bool {
-    let passed_through = matches!(leg.protocol, Protocol::Smtp | Protocol::Lmtp);
-    spoken(leg.protocol).is_some() || passed_through || leg.endpoint.tls == TlsMode::Implicit
-}
-
 impl Done {
     const fn unspoken() -> Self {
         Self {
@@ -223,6 +243,7 @@ impl Done {
             offer: None,
             offer_in_clear: None,
             greeting: None,
+            web: None,
         }
     }
 }

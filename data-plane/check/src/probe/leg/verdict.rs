@@ -7,6 +7,7 @@ use mailswitch_dialogue::{Announced, HandshakeError};
 
 use super::Belief;
 use super::attempt::{Done, Error, Header};
+use super::web::{self, Web};
 use crate::report::Group;
 use crate::subject::LegOf;
 
@@ -24,7 +25,7 @@ pub(super) fn header(
         (Header::Sent, true, false) => group.ok("answers only with a PROXY header, as it should"),
         (Header::Sent, false, true) => {
             let what = format!("answers only without a PROXY header: it does not trust {egress}");
-            let instead = match leg.protocol.is_pass_through() {
+            let instead = match leg.protocol.is_pass_through() || leg.protocol == Protocol::Http {
                 true => format!("{key}.forwarding = \"none\""),
                 false => format!("{key}.forwarding = \"xclient\" for Dovecot and Postfix"),
             };
@@ -50,10 +51,54 @@ pub(super) fn done(group: &mut Group, leg: LegOf<'_>, egress: IpAddr, done: &Don
             group.ok(format!("answers as {protocol}, with STARTTLS"));
         }
         (_, None, Some(_)) => group.ok(format!("answers as {protocol}")),
-        (_, None, None) => group.note(format!("the words of {protocol} are not probed")),
+        // HTTP: said by `web`.
+        (_, None, None) => {}
     }
     let asked = leg.endpoint.forwarding == Forwarding::Xclient && done.offer.is_some();
     asked.then(|| announced(group, leg, egress, done))
+}
+
+/// Where an HTTP server sends JMAP clients: past the proxy they would not follow an account.
+pub(super) fn web(group: &mut Group, leg: LegOf<'_>, web: &Web, hostname: Option<&str>) {
+    group.ok(format!("answers as http, with {}", web.status));
+    let mut hosts: Vec<&str> = web.urls.iter().filter_map(|url| web::host_of(url)).collect();
+    hosts.dedup();
+    for host in hosts {
+        match hostname {
+            Some(public) if !public.eq_ignore_ascii_case(host) => {
+                let what = format!(
+                    "sends JMAP clients to {host}, not to server.hostname {public}: they leave the proxy, and follow no account"
+                );
+                let remedy = format!(
+                    "set the public URL of {} to https://{public}",
+                    leg.destination.name
+                );
+                group.warning(what, remedy);
+            }
+            Some(_) => group.ok(format!("names {host} in its JMAP session")),
+            None => group.note(format!(
+                "sends JMAP clients to {host}: that has to be the name that clients use here"
+            )),
+        }
+    }
+    let in_clear = web.urls.iter().any(|url| {
+        url.get(..5)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"))
+    });
+    if in_clear {
+        let what = "names http:// URLs: clients that came over TLS would ask again in clear";
+        group.warning(
+            what,
+            format!("write {}.tls = \"implicit\", or set its public URL", leg.key()),
+        );
+    }
+    match (web.status, web.urls.is_empty()) {
+        (401 | 403, _) => group.note(
+            "asks for a login before its JMAP session: sign in there once, and see that apiUrl names the host that clients use here",
+        ),
+        (404, true) => group.note(format!("has no JMAP at {}", web::SESSION)),
+        _ => {}
+    }
 }
 
 fn announced(group: &mut Group, leg: LegOf<'_>, egress: IpAddr, done: &Done) -> Belief {
