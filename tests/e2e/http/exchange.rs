@@ -309,3 +309,101 @@ fn a_client_that_leaves_ends_its_backends_connection() -> Result<()> {
     drop(raw);
     wait_until("its connection has ended", SOON, || backend.open() == 0)
 }
+
+#[test]
+fn a_put_with_its_body_is_sent_again_only_while_that_can_be_done_whole() -> Result<()> {
+    let scene = Scene::new()?;
+    let (backend, executed) = closes_under_the_second(&scene)?;
+    let node = scene.recorded(&backend, "")?;
+    let mut raw = dial(&node)?;
+    raw.send(GET)?;
+    assert_eq!(answer(&mut raw)?.status, 200);
+    raw.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")?;
+    let got = answer(&mut raw)?;
+    // Executed whole on a fresh connection, or refused; never half.
+    match got.status {
+        200 => {
+            let last = backend.asked().pop().expect("it was asked");
+            assert_eq!((last.number, last.body.as_slice()), (0, &b"abc"[..]));
+            assert_eq!(executed.load(Ordering::SeqCst), 2);
+        }
+        502 => assert_eq!(executed.load(Ordering::SeqCst), 1),
+        other => anyhow::bail!("{other}"),
+    }
+    Ok(())
+}
+
+#[test]
+fn interim_answers_of_a_backend_do_not_stand_in_for_its_answer() -> Result<()> {
+    let scene = Scene::new()?;
+    let backend = Recorder::start(&scene.place, |_| {
+        Reply::Keep(
+            b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+                .to_vec(),
+        )
+    })?;
+    let node = scene.recorded(&backend, "")?;
+    let mut raw = dial(&node)?;
+    for _ in 0..2 {
+        raw.send(GET)?;
+        let mut got = answer(&mut raw)?;
+        while (100..200).contains(&got.status) {
+            got = answer(&mut raw)?;
+        }
+        assert_eq!((got.status, got.body.as_str()), (200, "ok"));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_body_that_stops_in_its_middle_is_not_passed_off_as_whole() -> Result<()> {
+    let scene = Scene::new()?;
+    let backend = Recorder::start(&scene.place, |asked| {
+        if asked.line().contains("/length") {
+            Reply::Close(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_vec())
+        } else if asked.line().contains("/chunks") {
+            Reply::Close(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n".to_vec())
+        } else {
+            Reply::Keep(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_vec())
+        }
+    })?;
+    let node = scene.recorded(&backend, "[http]\nrelay_idle = \"1s\"\n")?;
+    for path in ["/length", "/chunks", "/silence"] {
+        let mut raw = dial(&node)?;
+        raw.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))?;
+        let got = raw.rest()?;
+        // Neither an end of chunks nor another answer behind it.
+        assert!(
+            !got.contains("\r\n0\r\n") && got.matches("HTTP/1.1").count() <= 1,
+            "{path}: {got}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn an_idle_connection_is_closed_at_once_when_the_node_stops_and_an_open_request_is_answered() -> Result<()> {
+    let scene = Scene::new()?;
+    let backend = Recorder::start(&scene.place, |asked| {
+        if asked.line().contains("/slow") {
+            std::thread::sleep(Duration::from_millis(800));
+        }
+        Reply::ok("ok")
+    })?;
+    let mut node = scene.recorded(&backend, "")?;
+    let mut idle = dial(&node)?;
+    idle.send(GET)?;
+    assert_eq!(answer(&mut idle)?.status, 200);
+    let mut open = dial(&node)?;
+    open.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")?;
+    wait_until("it is asked", SOON, || backend.asked().len() == 2)?;
+    node.process.signal(nix::sys::signal::Signal::SIGTERM)?;
+    assert_eq!(idle.rest()?, "");
+    let got = answer(&mut open)?;
+    assert_eq!(
+        (got.body.as_str(), got.header("connection")),
+        ("ok", Some("close"))
+    );
+    assert!(node.process.wait_end(SOON)?.success());
+    Ok(())
+}

@@ -4,9 +4,10 @@
 use anyhow::Result;
 use mailswitch_tests::{
     http::{
+        nginx::{Nginx, Told},
         python,
         recorder::{Recorder, Reply},
-        web::{BY_LOGIN, Web, destination},
+        web::{BY_LOGIN, Web, at, destination},
     },
     lone::Lone,
 };
@@ -199,5 +200,36 @@ fn a_websocket_works_over_a_stream_of_http2() -> Result<()> {
         "{said}"
     );
     assert_eq!(said["closed"], 1000, "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_destination_that_says_so_is_spoken_to_in_http2() -> Result<()> {
+    let scene = Scene::new()?;
+    let nginx = Nginx::start(&scene.place, &scene.ca, "legacy", Told::Field)?;
+    let tables = at(
+        "legacy",
+        nginx.https,
+        "implicit",
+        "forwarding = \"none\"\nforwarded = true\n",
+    )
+    .replace("tls = \"implicit\" }", "tls = \"implicit\", http2 = true }")
+        + BY_LOGIN;
+    let node = scene.node(&tables, "")?;
+    let curl = scene.curl(&node)?;
+    for curl in [curl.clone(), curl.http1()] {
+        let got = curl
+            .with(&["-H", "Cookie: a=1"])
+            .all(&["/name", "/nothing", "/name"])?;
+        assert_eq!(got[0].body, "legacy HTTP/2.0\n");
+        assert_eq!((got[1].status, got[2].body.as_str()), (204, "legacy HTTP/2.0\n"));
+    }
+    let host = node.at("http", "implicit")?.to_string();
+    assert!(
+        nginx
+            .served()
+            .iter()
+            .all(|served| served.host == host && !served.x_forwarded_for.is_empty())
+    );
     Ok(())
 }

@@ -366,3 +366,58 @@ fn a_request_of_nobody_goes_by_unidentified_and_an_unknown_one_by_unknown() -> R
     assert_eq!(fleet.curl("alice").get("/whoami")?.server()?, "new");
     Ok(())
 }
+
+/// How many connections to this port are established, by the kernel's word.
+fn connections(server: std::net::SocketAddr) -> Result<usize> {
+    let port = format!(":{:04X}", server.port());
+    let std::net::IpAddr::V4(address) = server.ip() else {
+        anyhow::bail!("an IPv4 address");
+    };
+    let local = format!("{:08X}{port}", u32::from_ne_bytes(address.octets()));
+    let table = std::fs::read_to_string("/proc/net/tcp")?;
+    Ok(table
+        .lines()
+        .filter(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next() == Some(&local) && words.nth(1) == Some("01")
+        })
+        .count())
+}
+
+#[test]
+fn idle_connections_of_the_account_to_the_source_are_closed_when_it_has_moved() -> Result<()> {
+    let fleet = WebFleet::start(&WebPlan::default())?;
+    let mut alice = connection(&fleet)?;
+    let mut bob = connection(&fleet)?;
+    assert_eq!(server(&mut alice, "alice")?, "legacy");
+    assert_eq!(server(&mut bob, "bob")?, "legacy");
+    assert_eq!(connections(fleet.legacy.https)?, 2);
+    fleet.cutover("alice", "legacy", "new")?.expect(0)?;
+    assert_eq!(connections(fleet.legacy.https)?, 1);
+    assert_eq!(server(&mut bob, "bob")?, "legacy");
+    assert_eq!(server(&mut alice, "alice")?, "new");
+    Ok(())
+}
+
+#[test]
+fn a_post_that_outlasts_the_drain_is_broken_off_and_is_not_sent_to_the_target() -> Result<()> {
+    let fleet = WebFleet::start(&WebPlan {
+        cutover: "hold_login_timeout = \"30s\"\nmax_hold = \"20s\"\ndrain_timeout = \"2s\"\n",
+        ..WebPlan::default()
+    })?;
+    let mut raw = connection(&fleet)?;
+    raw.send(format!(
+        "POST /add?wait=60 HTTP/1.1\r\nHost: a\r\n{}Content-Length: 3\r\n\r\none",
+        basic(&at("alice"))
+    ))?;
+    wait_until("it is being executed", SOON, || {
+        fleet.legacy.events("executed").len() == 1
+    })?;
+    fleet.cutover("alice", "legacy", "new")?.expect(0)?;
+    assert_eq!(answer(&mut raw)?.status, 502);
+    assert_eq!(
+        executed_once(&fleet)?,
+        HashMap::from([("one".to_owned(), "legacy".to_owned())])
+    );
+    Ok(())
+}

@@ -118,3 +118,32 @@ fn only_websockets_are_upgraded_to() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn streams_that_are_silent_for_bridge_idle_end() -> Result<()> {
+    let scene = Scene::new()?;
+    let silent = Recorder::start(&scene.place, |asked| {
+        if asked.number > 0 {
+            return Reply::Silence;
+        }
+        if asked.line().contains("/ws") {
+            Reply::Keep(SWITCHED.to_vec())
+        } else {
+            Reply::Keep(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\ndata:\r\n".to_vec())
+        }
+    })?;
+    let tables =
+        mailswitch_tests::http::web::at("legacy", silent.address, "plain", "forwarding = \"none\"\n")
+            + "[http]\nrelay_idle = \"60s\"\n"
+            + BY_LOGIN;
+    let node = scene.node_with(&tables, "", "bridge_idle = \"1s\"\n")?;
+    for request in [UPGRADE, "GET /events HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let mut raw = dial(&node)?;
+        raw.send(request)?;
+        let got = raw.rest()?;
+        assert!(got.starts_with("HTTP/1.1 "), "{got}");
+    }
+    wait_until("the backend's connections have ended", SOON, || {
+        silent.open() == 0
+    })
+}
