@@ -486,3 +486,55 @@ fn a_head_of_a_get_gets_no_body_and_the_next_answer_is_its_own() -> Result<()> {
     assert_eq!(answer(&mut raw)?.body, "second");
     Ok(())
 }
+
+#[test]
+fn what_a_backend_says_too_much_is_never_the_answer_to_the_next_request() -> Result<()> {
+    let scene = Scene::new()?;
+    let forged = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
+    let backend = Recorder::start(&scene.place, move |asked| {
+        let honest = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhonest";
+        if asked.line().contains("/more") {
+            Reply::Keep(format!("{honest}{forged}").into_bytes())
+        } else if asked.line().contains("/204") {
+            Reply::Keep(format!("HTTP/1.1 204 No Content\r\n\r\n{forged}").into_bytes())
+        } else if asked.line().contains("/head") {
+            Reply::Keep(
+                format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{forged}",
+                    forged.len()
+                )
+                .into_bytes(),
+            )
+        } else {
+            Reply::Keep(honest.into())
+        }
+    })?;
+    let node = scene.recorded(&backend, "")?;
+    for round in 0..20 {
+        for first in ["GET /more", "GET /204", "HEAD /head"] {
+            // In one write, and one behind the other.
+            for together in [true, false] {
+                let mut raw = dial(&node)?;
+                let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+                raw.send(format!(
+                    "{first} HTTP/1.1\r\nHost: a\r\n\r\n{}",
+                    if together { next } else { "" }
+                ))?;
+                while !raw.line()?.is_empty() {}
+                if first == "GET /more" {
+                    assert_eq!(raw.bytes(6)?, b"honest");
+                }
+                if !together {
+                    raw.send(next)?;
+                }
+                let got = answer(&mut raw)?;
+                assert_eq!(
+                    (got.status, got.body.as_str()),
+                    (200, "honest"),
+                    "{first}, round {round}"
+                );
+            }
+        }
+    }
+    Ok(())
+}

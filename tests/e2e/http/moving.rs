@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use mailswitch_tests::{
-    fleet::at,
+    fleet::{at, rows},
     http::{
         fleet::{WebFleet, WebPlan},
         python::Running,
@@ -82,7 +82,7 @@ fn requests_that_come_under_a_hold_wait_and_land_at_the_target() -> Result<()> {
     // A POST that is open at the source makes the hold last while others come.
     let mut open = connection(&fleet)?;
     open.send(format!(
-        "POST /add?wait=2 HTTP/1.1\r\nHost: a\r\n{}Content-Length: 3\r\n\r\none",
+        "POST /add?wait=5 HTTP/1.1\r\nHost: a\r\n{}Content-Length: 3\r\n\r\none",
         basic(&at("alice"))
     ))?;
     wait_until("it is being executed", SOON, || {
@@ -102,8 +102,17 @@ fn requests_that_come_under_a_hold_wait_and_land_at_the_target() -> Result<()> {
         ])
         .spawn()?;
     wait_until("there is a hold", SOON, || {
-        fleet.nodes[0].process.output().contains("held") || fleet.legacy.events("answered").is_empty()
+        let status = fleet
+            .ctl(&["status", "--output", "json"])
+            .and_then(|said| said.json());
+        status.is_ok_and(|status| {
+            let operations = rows(&status, "operations");
+            operations
+                .iter()
+                .any(|operation| operation["hold_revision"].as_u64() > Some(0))
+        })
     })?;
+    assert!(fleet.legacy.events("answered").is_empty(), "too late to be held");
     let mut waiting: Vec<Raw> = Vec::new();
     for number in 0..5 {
         let mut raw = connection(&fleet)?;
@@ -118,7 +127,11 @@ fn requests_that_come_under_a_hold_wait_and_land_at_the_target() -> Result<()> {
     }
     assert!(cutover.wait()?.success());
     assert_eq!(answer(&mut open)?.status, 200);
-    executed_once(&fleet)?;
+    let executed = executed_once(&fleet)?;
+    assert_eq!(executed.len(), 6, "{executed:?}");
+    for (id, server) in executed {
+        assert_eq!(server, if id == "one" { "legacy" } else { "new" }, "{id}");
+    }
     Ok(())
 }
 
