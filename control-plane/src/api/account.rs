@@ -37,7 +37,9 @@ pub(super) async fn import(
     let (change, unproven) = first.unwrap_or_default();
     let context = caller.context(change)?;
     believed(&plane)?;
-    let done = account_import(&plane.writer, &context, &wishes, proof(unproven)).await?;
+    let done = account_import(&plane.writer, &context, &wishes, proof(unproven))
+        .await
+        .map_err(|error| problem::of_rows(error, wishes.len()))?;
     let (committed, counts) = committed(done);
     Ok(wire::ImportResponse {
         committed: Some(committed),

@@ -113,7 +113,8 @@ pub(super) async fn import(
         &wishes,
         proof,
     )
-    .await?;
+    .await
+    .map_err(|error| problem::of_rows(error, wishes.len()))?;
     let (committed, counts) = committed(done);
     Ok(wire::ImportResponse {
         committed: Some(committed),

@@ -5,7 +5,7 @@ use mailswitch_config::{Findings, Severity, finding};
 use mailswitch_proto::control::v1::{self as wire, Problem, problem::Kind};
 use mailswitch_proto::identifier::InvalidIdentifier;
 
-use crate::change::{self, Refusal, RefusalKind, doubt};
+use crate::change::{self, Detail, Refusal, RefusalKind, doubt};
 use crate::store;
 
 impl From<Refusal> for Problem {
@@ -56,6 +56,28 @@ impl From<change::Error> for Problem {
             }
             Error::Kept(_) => Self::new(Kind::Precondition, what, "use another idempotency key"),
         }
+    }
+}
+
+/// Of an import. What is wrong with its only row is said of that row, as with more of them, so that it is told at its line.
+pub(super) fn of_rows(error: change::Error, rows: usize) -> Problem {
+    match error {
+        change::Error::Refused(refusal) if rows == 1 && refusal.details.is_empty() => {
+            let only = Detail {
+                row: 1,
+                what: refusal.what,
+                remedy: refusal.remedy,
+            };
+            let refusal = Refusal {
+                what: "the only row was refused".to_owned(),
+                remedy: "nothing was changed; correct it and try again".to_owned(),
+                details: vec![only],
+                details_total: 1,
+                ..refusal
+            };
+            refusal.into()
+        }
+        error => error.into(),
     }
 }
 

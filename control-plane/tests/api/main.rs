@@ -6,6 +6,7 @@
 
 mod changes;
 mod cutovers;
+mod imports;
 mod nodes;
 #[path = "../stage/mod.rs"]
 mod stage;
