@@ -1,11 +1,15 @@
 //! Pipelined commands and literals of every kind: what a server answers through a node is what it answers without.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
+use base64::Engine as _;
 use mailswitch_tests::{
     ca::Ca,
     dovecot::{Announce, Dovecot, Plaintext},
     lone::{Lone, Setup, destination},
     place::Place,
+    postfix::Postfix,
     raw::{Raw, Role},
     when::eventually,
 };
@@ -58,7 +62,152 @@ fn pipelined_commands_and_literals_of_every_kind_are_answered_as_without_a_node(
     })
 }
 
-/// A session from the login to the end, with nothing waited for.
+#[test]
+fn pipelined_pop3_managesieve_and_submission_are_answered_as_without_a_node() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let users = [ALICE, "bobby@example.org", "carol@example.org"];
+    let dovecot = Dovecot::start(&place, &ca, "legacy", Announce::Id, Plaintext::Allowed, &users)?;
+    let postfix = Postfix::start(&place, &ca, &dovecot, Plaintext::Allowed, "example.org")?;
+    for user in users {
+        // Lines that look like the end of an answer.
+        dovecot.deliver(user, "Subject: one\n\n.\n..\n.x\n-ERR\n+OK\n")?;
+        dovecot.deliver(user, "Subject: two\n\nQUIT\n")?;
+    }
+    let setup = Setup {
+        listeners: &[
+            ("pop3", "implicit"),
+            ("managesieve", "implicit"),
+            ("submission", "implicit"),
+        ],
+        tables: &destination(&dovecot, Some(&postfix), "starttls", "forwarding = \"xclient\"\n"),
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    let talks = [
+        (
+            "pop3",
+            dovecot.pop3s,
+            pop3 as fn(&str) -> [String; 2],
+            "+OK Logged in.\r\n",
+            [
+                "+OK 2 messages",
+                "\r\n..\r\n...\r\n..x\r\n",
+                "-ERR Unknown command",
+                "Logging out",
+            ],
+        ),
+        (
+            "managesieve",
+            dovecot.sieves,
+            managesieve,
+            "OK \"Logged in.\"\r\n",
+            ["OK (TAG \"x y\")", "NO {", "\"two\" ACTIVE", "Logout completed"],
+        ),
+        (
+            "submission",
+            postfix.submissions,
+            submission,
+            "235 2.7.0 Authentication successful\r\n",
+            [
+                "354 End data",
+                "Ok: 26 bytes queued",
+                "500 5.5.2",
+                "221 2.0.0 Bye",
+            ],
+        ),
+    ];
+    for (protocol, server, conversation, marker, expected) in talks {
+        let talk = |server, user: &str, send: Send| -> Result<String> {
+            let mut raw = Raw::connect(server)?;
+            raw.tls(Role::Client(ca.pem()))?;
+            let [login, rest] = conversation(user);
+            match send {
+                Send::BehindTheLogin => {
+                    raw.send(login)?;
+                    while format!("{}\r\n", raw.line()?) != marker {}
+                    raw.send(rest)?;
+                    return Ok(alike(&raw.rest()?, user));
+                }
+                Send::InOneWrite => raw.send([login, rest].concat())?,
+                Send::ByteByByte => {
+                    for byte in [login, rest].concat().into_bytes() {
+                        raw.send([byte])?;
+                    }
+                }
+            }
+            let answer = raw
+                .rest()
+                .with_context(|| format!("{protocol} {send:?}\n{}", node.log()))?;
+            let (_, answer) = answer.split_once(marker).with_context(|| answer.clone())?;
+            Ok(alike(answer, user))
+        };
+        // A ManageSieve login process of Dovecot 2.3.19 that is new never answers a login that comes too soon.
+        eventually("a login is answered", SOON, || {
+            let mut raw = Raw::connect(server).ok()?;
+            raw.tls(Role::Client(ca.pem())).ok()?;
+            raw.patience(Duration::from_secs(1)).ok()?;
+            raw.send(&conversation(users[0])[0]).ok()?;
+            while format!("{}\r\n", raw.line().ok()?) != marker {}
+            Some(())
+        })?;
+        let directly = talk(server, users[0], Send::BehindTheLogin)?;
+        for expected in expected {
+            assert!(directly.contains(expected), "{expected}: {directly}");
+        }
+        let through = node.at(protocol, "implicit")?;
+        for (user, send) in [(users[1], Send::InOneWrite), (users[2], Send::ByteByByte)] {
+            assert_eq!(talk(through, user, send)?, directly, "{protocol} {send:?}");
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Send {
+    BehindTheLogin,
+    InOneWrite,
+    ByteByByte,
+}
+
+/// Up to the login, and the rest.
+fn pop3(user: &str) -> [String; 2] {
+    let commands = "STAT\r\nLIST\r\nLIST 2\r\nUIDL\r\nTOP 1 1\r\nRETR 1\r\nDELE 1\r\nRETR 2\r\nRSET\r\nSTAT\r\nNOPE\r\nQUIT\r\n";
+    [
+        format!("CAPA\r\nUSER {user}\r\nPASS secret\r\n"),
+        commands.to_owned(),
+    ]
+}
+
+fn managesieve(user: &str) -> [String; 2] {
+    let frame = base64(format!("\0{user}\0secret"));
+    let login = format!("AUTHENTICATE \"PLAIN\" \"{frame}\"\r\n");
+    // It looks like an answer, and like commands.
+    let script = "# OK \"x\"\r\n# {3+}\r\n/*\r\nLOGOUT\r\n*/\r\nkeep;\r\n";
+    let broken = "keep";
+    let rest = format!(
+        "NOOP \"x y\"\r\nHAVESPACE \"one\" 9\r\nPUTSCRIPT \"one\" {{{}+}}\r\n{script}\r\n\
+         PUTSCRIPT {{3+}}\r\ntwo {{{}+}}\r\n{script}\r\nCHECKSCRIPT {{{}+}}\r\n{broken}\r\n\
+         SETACTIVE \"two\"\r\nGETSCRIPT \"one\"\r\nRENAMESCRIPT \"one\" \"three\"\r\nLISTSCRIPTS\r\nDELETESCRIPT \"three\"\r\n\
+         LISTSCRIPTS\r\nNOPE\r\nLOGOUT\r\n",
+        script.len(),
+        script.len(),
+        broken.len(),
+    );
+    [login, rest]
+}
+
+fn submission(user: &str) -> [String; 2] {
+    let frame = base64(format!("\0{user}\0secret"));
+    let rest = format!(
+        "MAIL FROM:<{user}>\r\nRCPT TO:<{user}>\r\nDATA\r\nSubject: dots\r\n\r\n..\r\n.x\r\n.\r\n\
+         MAIL FROM:<{user}> BODY=8BITMIME\r\nRCPT TO:<{user}>\r\nBDAT 18\r\nSubject: chunk\r\n\r\nBDAT 6 LAST\r\n\
+         \r\n.\r\n.RSET\r\nVRFY x\r\nNOPE\r\nQUIT\r\n"
+    );
+    [format!("EHLO client.test\r\nAUTH PLAIN {frame}\r\n"), rest]
+}
+
+/// An IMAP session from the login to the end, with nothing waited for.
 fn conversation(user: &str) -> Vec<u8> {
     let binary: Vec<u8> = b"Subject: binary\r\nContent-Type: application/octet-stream\r\n\
         Content-Transfer-Encoding: binary\r\n\r\n"
@@ -106,7 +255,7 @@ fn conversation(user: &str) -> Vec<u8> {
     all
 }
 
-/// Without what differs from one session to the next: the user, long numbers, and how long it took.
+/// Without what differs from one session to the next: the user, long numbers, ids, and how long it took.
 fn alike(answer: &str, user: &str) -> String {
     let mut text = String::new();
     for line in answer.replace(user, "USER").split_inclusive("\r\n") {
@@ -114,18 +263,23 @@ fn alike(answer: &str, user: &str) -> String {
             (Some(from), Some(to)) if from < to => format!("{}\r\n", &line[..from]),
             _ => line.to_owned(),
         };
-        let mut digits = String::new();
+        let mut word = String::new();
         for character in line.chars().chain(['\0']) {
-            if character.is_ascii_digit() {
-                digits.push(character);
+            if character.is_ascii_alphanumeric() {
+                word.push(character);
                 continue;
             }
-            text += if digits.len() > 6 { "NUMBER" } else { &digits };
-            digits.clear();
+            let id = word.len() > 9 && word.contains(|c: char| c.is_ascii_digit());
+            text += if id { "ID" } else { &word };
+            word.clear();
             if character != '\0' {
                 text.push(character);
             }
         }
     }
     text
+}
+
+fn base64(text: String) -> String {
+    base64::engine::general_purpose::STANDARD.encode(text)
 }
