@@ -14,6 +14,7 @@ use crate::{
     ca::{Ca, Issued},
     place::Place,
     process::Process,
+    raw::{Raw, Role},
     template::{self, fill},
     when::Moment,
 };
@@ -151,6 +152,8 @@ impl Dovecot {
                 lmtp.exists() && sasl.exists() && listens(imaps)
             })
             .with_context(|| log_tail(&directory.join("dovecot.log")))?;
+        greeted_once(sieves, announce, ca)
+            .with_context(|| format!("{sieves}: {}", log_tail(&directory.join("dovecot.log"))))?;
         Ok(Self {
             process,
             name: name.to_owned(),
@@ -262,6 +265,19 @@ impl Dovecot {
     pub fn process_mut(&mut self) -> &mut Process {
         &mut self.process
     }
+}
+
+/// Reads the first ManageSieve greeting over implicit TLS. Pigeonhole (2.3.19) sends that of a login process line by line, and
+/// at times never reads what a quick client has answered before it is done: nobody's test is to be that client.
+fn greeted_once(sieves: SocketAddr, announce: Announce, ca: &Ca) -> Result<()> {
+    let mut raw = Raw::connect(sieves)?;
+    if announce == Announce::Proxy {
+        raw.send("PROXY TCP4 127.0.0.1 127.0.0.1 4000 4190\r\n")?;
+    }
+    raw.tls(Role::Client(ca.pem()))?;
+    while !raw.line()?.starts_with("OK ") {}
+    raw.send("LOGOUT\r\n")?;
+    raw.rest().map(drop)
 }
 
 /// Connects without a byte: a listener with `haproxy` would log a missing header, so it is closed at once.
