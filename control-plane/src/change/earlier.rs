@@ -2,6 +2,7 @@
 //! idempotency key. Each attempt looks here before it does anything.
 
 use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::attempt::Attempt;
@@ -66,6 +67,15 @@ pub(super) async fn done_before<C: Change>(
             "This was done before, under the same idempotency key; it was not done again.".to_owned(),
         ],
     }))
+}
+
+/// Whether the key was used before: then nothing is asked of nodes or checked any more, and the commit answers as it did.
+pub(super) async fn is_known(pool: &PgPool, context: &Context) -> Result<bool, Error> {
+    let Some(key) = context.idempotency_key else {
+        return Ok(false);
+    };
+    let mut conn = pool.acquire().await?;
+    Ok(idempotency::idempotency_get(&mut conn, key).await?.is_some())
 }
 
 /// What was asked, as the idempotency key keeps it.

@@ -21,6 +21,7 @@ use mailswitch_proto::identifier::Key;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+use super::earlier::is_known;
 use super::patience::patiently;
 use super::rules::{Rules, Whereabouts};
 use super::sessions::{Nodes, Observed, Whose};
@@ -69,6 +70,7 @@ pub async fn mapping_write(
 ) -> Result<Committed<Counts>, Error> {
     let asked = match proof {
         Proof::Waived => Asked::default(),
+        Proof::Standing if patiently(|| is_known(writer.pool(), context)).await? => Asked::default(),
         Proof::Standing => patiently(|| ask(writer, nodes, wishes)).await?,
     };
     let change = Write {

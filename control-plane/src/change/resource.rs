@@ -9,6 +9,7 @@ use mailswitch_proto::fleet::v1::{self, change::Kind};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
+use super::earlier::is_known;
 use super::mapping::none_of;
 use super::patience::patiently;
 use super::rules::Rules;
@@ -41,6 +42,7 @@ pub async fn resources_apply(
 ) -> Result<Committed<Counts>, Error> {
     let asked = match proof {
         Proof::Waived => BTreeSet::new(),
+        Proof::Standing if patiently(|| is_known(writer.pool(), context)).await? => BTreeSet::new(),
         Proof::Standing => patiently(|| ask(writer, nodes, wished)).await?,
     };
     writer.commit(context, &Apply { wished, proof, asked }).await

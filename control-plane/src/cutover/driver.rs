@@ -133,6 +133,8 @@ enum Next {
     Look,
     /// Wait until something happens.
     Wait,
+    /// Wait, and let the deadline pass.
+    Rest,
     /// It is over, or somebody else's.
     End,
 }
@@ -148,7 +150,8 @@ impl Driver {
             match next {
                 Ok(Next::Look) => {}
                 Ok(Next::End) => break,
-                Ok(Next::Wait) => self.wait().await,
+                Ok(Next::Wait) => self.wait(self.until_deadline()).await,
+                Ok(Next::Rest) => self.wait(LOOK).await,
                 // Refused: its record is gone, with a database that was replaced by a backup.
                 Err(Error::NotOurs(_) | Error::Refused(_)) => {
                     tracing::info!(operation = %self.id, "another process drives this operation now");
@@ -169,10 +172,13 @@ impl Driver {
         }
     }
 
-    async fn wait(&self) {
-        let until = self.clock.deadline.map_or(LOOK, |deadline| {
+    fn until_deadline(&self) -> Duration {
+        self.clock.deadline.map_or(LOOK, |deadline| {
             deadline.saturating_duration_since(Instant::now()).min(LOOK)
-        });
+        })
+    }
+
+    async fn wait(&self, until: Duration) {
         tokio::select! {
             () = self.cutovers.inner.stop.cancelled() => {}
             () = self.wake.notified() => {}
@@ -198,7 +204,7 @@ impl Driver {
         if let Some(doubt) = self.cutovers.inner.nodes.doubt() {
             // Not even a step: an account whose flip was lost here would be released to where it is not (promise D3).
             tracing::debug!(operation = %self.id, doubt, "the operation rests until the database can be believed");
-            return Ok(Next::Wait);
+            return Ok(Next::Rest);
         }
         let (_, actions) = step(operation.clone(), &Event::Taken);
         for event in self.events(&view).await? {

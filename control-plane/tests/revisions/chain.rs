@@ -270,6 +270,14 @@ async fn the_same_key_does_it_once_and_a_dry_run_does_it_never() {
     );
     // Nothing to do is no revision.
     assert_eq!(set(&Context::own("test"), "new").await.unwrap().position, None);
+    // What would be refused by now is answered as it was done.
+    scene.account(&["alice@example.org"]).await;
+    scene
+        .map("alice@example.org", Some("legacy"), Proof::Waived)
+        .await
+        .unwrap();
+    refusal(set(&Context::own("test"), "new").await);
+    assert_eq!(set(&context, "new").await.unwrap().position, first.position);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

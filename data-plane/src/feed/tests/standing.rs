@@ -161,6 +161,37 @@ async fn a_diverged_node_keeps_what_it_has() {
 }
 
 #[tokio::test]
+async fn a_process_that_is_welcomed_as_diverged_leaves_whom_it_replaces_to_be_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = ControlPlane::start().await;
+    let node = Node::start(directory.path(), &[plane.address]);
+    let (mut stream, hello) = plane.accept().await;
+    stream.welcome(wire::Welcome::default()).await;
+    let at = stream.snapshot(vec![held(&["ann@example.org"], [1; 16])]).await;
+    stream.applied(at).await;
+    node.stop().await;
+    let registered = hello.instance;
+
+    let node = Node::start(directory.path(), &[plane.address]);
+    let (mut stream, hello) = plane.accept().await;
+    assert_eq!(hello.replaces_instance, registered);
+    let welcome = wire::Welcome {
+        diverged: true,
+        ..wire::Welcome::default()
+    };
+    stream.welcome(welcome).await;
+    stream.applied(at).await;
+    node.stop().await;
+    let unregistered = hello.instance;
+
+    // Its successor speaks for it, and still for the one that is registered.
+    let _node = Node::start(directory.path(), &[plane.address]);
+    let (_stream, hello) = plane.accept().await;
+    assert_eq!(hello.replaces_instance, registered);
+    assert_eq!(hello.instance, unregistered);
+}
+
+#[tokio::test]
 async fn a_node_that_was_given_up_serves_again_only_from_its_new_registration() {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = ControlPlane::start().await;
