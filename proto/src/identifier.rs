@@ -226,6 +226,10 @@ fn fleet_form(text: &str, bare_domain: Option<&str>) -> Result<String, InvalidId
                 return Err(InvalidIdentifier::Domain);
             }
             let labels = idna::domain_to_ascii(domain).map_err(|_| InvalidIdentifier::Domain)?;
+            // Characters that are mapped to nothing, or to another @: the form would not be its own normal form.
+            if labels.is_empty() || labels.contains('@') {
+                return Err(InvalidIdentifier::Domain);
+            }
             Ok(format!("{}@{labels}", &lower[..at]))
         }
     }

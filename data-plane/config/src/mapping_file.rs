@@ -67,6 +67,8 @@ impl Mistake {
 pub fn parse(bytes: &[u8], normalization: &Normalization) -> MappingFile {
     let mut file = MappingFile::default();
     let mut in_preamble = true;
+    // A byte order mark is not part of the first identifier. Elsewhere the character is one as any other.
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let number = u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1);
         let Ok(text) = std::str::from_utf8(line) else {
@@ -74,8 +76,7 @@ pub fn parse(bytes: &[u8], normalization: &Normalization) -> MappingFile {
             file.problem(number, Mistake::NotUtf8, None);
             continue;
         };
-        // A byte order mark is not part of the first identifier.
-        let trimmed = text.trim_start_matches('\u{feff}').trim();
+        let trimmed = text.trim();
         if trimmed.is_empty() || trimmed.starts_with('#') {
             if in_preamble {
                 file.preamble.push_str(trimmed);
@@ -143,6 +144,17 @@ mod tests {
         assert_eq!(found, [("ann@x.example", "new", 3), ("bob", "old", 5)]);
         assert_eq!(file.preamble, "# moved accounts\n\n");
         assert!(file.problems.is_empty());
+    }
+
+    #[test]
+    fn only_the_byte_order_mark_of_the_file_is_cut_off() {
+        let file = read("\u{feff}ann new\n\u{feff}bob new\n");
+        let found: Vec<_> = file
+            .entries
+            .iter()
+            .map(|entry| entry.identifier.as_str())
+            .collect();
+        assert_eq!(found, ["ann", "\u{feff}bob"]);
     }
 
     #[test]
