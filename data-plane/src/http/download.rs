@@ -36,6 +36,14 @@ impl Frames {
         self.sender.closed().await;
     }
 
+    /// The last frame, if there is one: the answer is complete. There is room for it.
+    pub(super) fn last(self, frame: Option<Frame<Bytes>>) {
+        if let Some(frame) = frame {
+            // Whoever has gone does not want it.
+            let _ = self.sender.try_send(Ok(frame));
+        }
+    }
+
     /// The client is to know that the answer is not complete.
     pub(super) fn break_off(&self) {
         self.broken.store(true, Ordering::Release);

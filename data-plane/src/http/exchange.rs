@@ -14,8 +14,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use mailswitch_config::{Protocol, TlsMode};
 use mailswitch_http_rules::{
-    Afterwards, Answer, AnswerKind, Expect, Expectation, LegVersion, Received, Replay, TellClient, Upgrade,
-    WebSocketKey,
+    Afterwards, Answer, AnswerBody, AnswerKind, Expect, Expectation, LegVersion, Received, Replay,
+    TellClient, Upgrade, WebSocketKey,
 };
 use parking_lot::Mutex;
 
@@ -32,6 +32,7 @@ use super::upload::{Progress, Rest, Upload, UploadState};
 use crate::route::Route;
 use crate::session::admit::{Admitted, Guard};
 use crate::session::bridge::EndReason;
+use crate::sessions::End;
 use crate::tls::HttpVersion;
 
 /// What goes from attempt to attempt.
@@ -240,6 +241,22 @@ impl Sent<'_> {
             answer.close_behind();
         }
         let (length, kind, afterwards) = (answer.body, answer.kind, answer.backend);
+        let complete = matches!(length, AnswerBody::None | AnswerBody::Known(0))
+            && progress.state() == UploadState::Complete;
+        if complete && afterwards == Afterwards::Keep {
+            // Before the client knows that it is complete, so that its next request finds the connection.
+            let keepalive = connection.front.node.policy().fleet.http.keepalive_timeout;
+            drop(body);
+            connection
+                .pool
+                .keep(leg, guard.into_idle(), kept_for.min(keepalive));
+            let reason = going
+                .to_client
+                .relay(answer)
+                .map_or(EndReason::ClientError, |_all| EndReason::Eof);
+            over.tell(End::HandedOn, reason, progress.bytes(), 0);
+            return Exchanged::Over;
+        }
         match going.to_client.relay(answer) {
             Ok(to_client) => Exchanged::Relaying(Box::new(Relay {
                 leg,
@@ -344,13 +361,21 @@ impl Sent<'_> {
 }
 
 /// How long the backend keeps an idle connection, as far as it says: a request that meets its end there may be lost.
-fn kept_for(headers: &HeaderMap) -> Option<Duration> {
+/// It is closed by us before that, also where nothing is said (nginx: 75 s): a POST cannot be sent again.
+fn kept_for(headers: &HeaderMap) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(60);
     const AHEAD: Duration = Duration::from_secs(1);
-    let value = headers.get("keep-alive")?.to_str().ok()?;
+    let value = headers.get("keep-alive").and_then(|value| value.to_str().ok());
     let timeout = value
-        .split(',')
-        .find_map(|parameter| parameter.trim().strip_prefix("timeout="))?;
-    Some(Duration::from_secs(timeout.parse().ok()?).saturating_sub(AHEAD))
+        .and_then(|value| {
+            value
+                .split(',')
+                .find_map(|parameter| parameter.trim().strip_prefix("timeout="))
+        })
+        .and_then(|seconds| seconds.parse().ok());
+    timeout.map_or(LONGEST, |said| {
+        Duration::from_secs(said).saturating_sub(AHEAD).min(LONGEST)
+    })
 }
 
 /// Ends when nothing has moved for that long, neither up nor down.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use mailswitch_http_rules::{Afterwards, AnswerBody, AnswerKind, relayed_trailers};
 
 use super::connection::Connection;
@@ -23,10 +23,6 @@ use crate::session::admit::Guard;
 use crate::session::bridge::{EndReason, QUIET};
 use crate::sessions::{End, Order};
 
-/// An idle leg is closed by us before a backend closes it that says nothing of it (nginx: 75 s): the end that comes from
-/// there meets a request now and then, and a POST cannot be sent again.
-const IDLE_LEG: Duration = Duration::from_secs(60);
-
 /// An answer on its way.
 #[derive(Debug)]
 pub(super) struct Relay {
@@ -39,8 +35,8 @@ pub(super) struct Relay {
     pub(super) length: AnswerBody,
     pub(super) kind: AnswerKind,
     pub(super) afterwards: Afterwards,
-    /// The backend's word on how long it keeps an idle connection.
-    pub(super) kept_for: Option<Duration>,
+    /// For how long its leg may be idle.
+    pub(super) kept_for: Duration,
 }
 
 /// How long an answer may be silent.
@@ -86,6 +82,11 @@ impl Relay {
             held: None,
         };
         let ended = self.relay(&mut moving, patience).await;
+        let last = moving.held.take().filter(|_| matches!(ended, Ended::Complete));
+        moving.passed += last
+            .as_ref()
+            .and_then(Frame::data_ref)
+            .map_or(0, |data| data.len() as u64);
         let Self {
             leg,
             guard,
@@ -108,14 +109,13 @@ impl Relay {
         let complete = matches!(ended, Ended::Complete) && progress.state() == UploadState::Complete;
         if complete && afterwards == Afterwards::Keep {
             // Before the client knows that it is complete, so that its next request finds the connection.
-            let at_most = kept_for
-                .map_or(IDLE_LEG, |said| said.min(IDLE_LEG))
-                .min(keepalive);
-            connection.pool.keep(leg, guard.into_idle(), at_most);
-            drop(to_client);
+            connection
+                .pool
+                .keep(leg, guard.into_idle(), kept_for.min(keepalive));
+            to_client.last(last);
             over.tell(End::HandedOn, reason, sent, passed);
         } else {
-            drop(to_client);
+            to_client.last(last);
             over.end(guard, leg.end(), reason, sent, passed).await;
         }
     }
@@ -135,6 +135,8 @@ impl Relay {
                 biased;
                 _ = registered.order_other_than(order) => {}
                 room = self.to_client.room(), if moving.held.is_some() => match room {
+                    // The last one is for behind the keeping.
+                    Some(_) if self.body.is_end_stream() => return Ended::Complete,
                     Some(room) => {
                         if let Some(frame) = moving.held.take() {
                             moving.passed += frame.data_ref().map_or(0, |data| data.len() as u64);

@@ -156,3 +156,24 @@ async fn what_is_no_identifier_is_refused() {
     }
     assert!(world.old.nobody_comes(Duration::from_millis(50)).await);
 }
+
+#[tokio::test]
+async fn a_client_that_asks_again_at_once_finds_the_leg_of_its_last_request() {
+    let world = world(MOVED).await;
+    let mut client = Talk::to(world.node.address).await;
+    let ask = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    client.say(ask).await;
+    let mut leg = world.old.accept().await;
+    for round in 0..200 {
+        leg.message().await;
+        if round % 2 == 0 {
+            leg.say(ok("hello")).await;
+            client.message().await;
+        } else {
+            leg.say("HTTP/1.1 204 No Content\r\n\r\n").await;
+            client.head().await;
+        }
+        client.say(ask).await;
+    }
+    leg.message().await;
+}
