@@ -310,7 +310,7 @@ fn the_temporary_failure_has_a_code_that_no_client_takes_for_a_wrong_password() 
             Protocol::Imap,
             "a1 NO [UNAVAILABLE] backend unavailable\r\n* BYE ",
         ),
-        (Protocol::Pop3, "-ERR [SYS/TEMP] backend unavailable\r\n"),
+        (Protocol::Pop3, "-ERR [SYS/TEMP] backend unavailable, "),
         (
             Protocol::ManageSieve,
             "NO (TRYLATER) \"backend unavailable\"\r\nBYE ",
