@@ -144,9 +144,13 @@ impl Reserve {
         Self(File::open("/dev/null").ok())
     }
 
+    /// As many as can have waited, and no more: who connects faster than we close must not keep us from looking whether
+    /// there is room again, or whether the node stops.
     async fn shed(&mut self, socket: &TcpListener) {
         self.0 = None;
-        while let Ok(Ok((tcp, _))) = tokio::time::timeout(Duration::from_millis(1), socket.accept()).await {
+        for _ in 0..super::BACKLOG {
+            let accepted = tokio::time::timeout(Duration::from_millis(1), socket.accept()).await;
+            let Ok(Ok((tcp, _))) = accepted else { break };
             drop(tcp);
         }
         *self = Self::new();
