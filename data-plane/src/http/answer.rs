@@ -75,9 +75,12 @@ impl ToClient {
         Ok(frames)
     }
 
-    /// The backend's head, of a connection that is something else from here on.
-    pub(super) fn switch(self, answer: Answer) -> Result<(), Gone> {
-        self.say(Response::from_parts(answer.head, Download::words("")))
+    /// The backend's head, of a connection that is something else from here on. What this gives keeps its request open: a
+    /// stream of HTTP/2 is of a connection that is not idle.
+    pub(super) fn switch(self, answer: Answer) -> Result<Busy, Gone> {
+        let busy = self.busy.share();
+        self.say(Response::from_parts(answer.head, Download::words("")))?;
+        Ok(busy)
     }
 
     /// The request is not passed on because of what it is.
@@ -101,6 +104,12 @@ impl ToClient {
     /// Words of ours.
     pub(super) fn answer(self, status: StatusCode) {
         self.answer_with(status, None);
+    }
+
+    /// Too many of its connection are not over yet.
+    pub(super) fn too_many(self) {
+        tracing::debug!("request refused: too many before it are not over at their backends");
+        self.answer_with(StatusCode::SERVICE_UNAVAILABLE, Some(SOON));
     }
 
     /// There is no backend for now.

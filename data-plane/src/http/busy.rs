@@ -142,6 +142,14 @@ impl Activity {
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Activity>);
 
+impl Busy {
+    /// Holds the same request open for one more holder.
+    pub(super) fn share(&self) -> Self {
+        self.0.requests.lock().open += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         {

@@ -7,11 +7,12 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper::{Request, Response};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::answer::{Last, ToClient};
 use super::busy::Activity;
 use super::download::Download;
+use super::limits::MOST_UNFINISHED;
 use super::pool::Pool;
 use super::upgrade::ClientHalf;
 use crate::backend::announce::ClientEnds;
@@ -31,6 +32,8 @@ pub(super) struct Connection {
     pub(super) switching: Mutex<Option<oneshot::Sender<ClientHalf>>>,
     /// HTTP/2: no further request is to begin.
     pub(super) enough: Notify,
+    /// One for each request that is not over at its backend.
+    unfinished: Arc<Semaphore>,
     id: SessionId,
     activity: Arc<Activity>,
 }
@@ -50,6 +53,7 @@ impl Connection {
             permit: Mutex::new(Some(permit)),
             switching: Mutex::default(),
             enough: Notify::new(),
+            unfinished: Arc::new(Semaphore::new(MOST_UNFINISHED)),
             id,
             activity: Arc::clone(activity),
         })
@@ -91,12 +95,16 @@ impl Service<Request<Incoming>> for Requests {
             _ => Version::HTTP_11,
         };
         let (to_client, answer) = ToClient::new(connection, busy, version, last);
-        tokio::spawn(super::request::serve(
-            request,
-            number,
-            to_client,
-            Arc::clone(connection),
-        ));
+        match Arc::clone(&connection.unfinished).try_acquire_owned() {
+            Ok(place) => {
+                let served = super::request::serve(request, number, to_client, Arc::clone(connection));
+                tokio::spawn(async move {
+                    served.await;
+                    drop(place);
+                });
+            }
+            Err(_full) => to_client.too_many(),
+        }
         Box::pin(async move { answer.await.map_err(|_| Abandoned) })
     }
 }

@@ -10,6 +10,9 @@ use mailswitch_config::table::http::Http;
 pub(super) const MOST_FIELDS: usize = 100;
 /// Each is a session with a leg of its own: one connection must not take a node's descriptors (RFC 9113 §10.5).
 const MOST_STREAMS: u32 = 100;
+/// Requests of one connection that are not over at their backends. A stream that was reset is none of the open ones any
+/// more, and its leg is still followed to its end: without this a client that opens and resets would hold a leg for each.
+pub(super) const MOST_UNFINISHED: usize = 2 * MOST_STREAMS as usize;
 /// Rapid reset (CVE-2023-44487): streams that were reset before they were served. Beyond this the connection is closed.
 const MOST_RESET_PENDING: usize = 20;
 /// Streams that we reset because of what was sent on them.

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use mailswitch_http_rules::Answer;
 use tokio::sync::oneshot;
 
+use super::busy::Busy;
 use super::connection::Connection;
 use super::exchange::Going;
 use super::leg::Leg;
@@ -46,7 +47,8 @@ pub(super) struct Switched {
 #[derive(Debug)]
 enum Client {
     Http1(Legs<Stream>),
-    Http2(Legs<TokioIo<Upgraded>>),
+    /// One stream of a connection, which is not idle meanwhile.
+    Http2(Legs<TokioIo<Upgraded>>, Busy),
 }
 
 impl Switched {
@@ -71,16 +73,18 @@ impl Switched {
             guard.end_leg(std::future::ready(())).await;
             return None;
         };
-        if told.is_err() {
+        let Ok(busy) = told else {
             guard.end_leg(bridge::ending::end_backend(backend)).await;
             return None;
-        }
+        };
         let first_to_client = first_to_client.to_vec();
         let client = async {
             if version == http::Version::HTTP_2 {
                 let upgraded = going.upgraded.await.ok()?;
-                Some(ClientSide::Http2(upgraded))
+                Some(ClientSide::Http2(upgraded, busy))
             } else {
+                // Its connection is handed over: a client that does not take the 101 is late.
+                drop(busy);
                 half.1.await.ok().map(ClientSide::Http1)
             }
         };
@@ -105,17 +109,20 @@ impl Switched {
                 half.connection,
                 half.permit,
             ),
-            ClientSide::Http2(upgraded) => (
-                Client::Http2(Legs {
+            ClientSide::Http2(upgraded, busy) => {
+                let legs = Legs {
                     client: TokioIo::new(upgraded),
                     backend,
                     first_to_backend: Vec::new(),
                     first_to_client,
                     round_trip,
-                }),
-                connection.front.node.connections.open(),
-                None,
-            ),
+                };
+                (
+                    Client::Http2(legs, busy),
+                    connection.front.node.connections.open(),
+                    None,
+                )
+            }
         };
         Some(Self {
             legs,
@@ -140,12 +147,15 @@ impl Switched {
         let bridged = Bridged::new(guard, connection, permit, route.destination, since);
         match legs {
             Client::Http1(legs) => bridge::Task::new(legs, bridged).await,
-            Client::Http2(legs) => bridge::Task::new(legs, bridged).await,
+            Client::Http2(legs, busy) => {
+                bridge::Task::new(legs, bridged).await;
+                drop(busy);
+            }
         }
     }
 }
 
 enum ClientSide {
     Http1(ClientHalf),
-    Http2(Upgraded),
+    Http2(Upgraded, Busy),
 }

@@ -4,6 +4,7 @@
 //! It waits for the backend's 100 where the client asked for one. How far it has come is shared with the exchange, which
 //! decides what may be sent again and how long silence may last.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -27,7 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct BodyFailed(#[source] hyper::Error);
 
 /// What is left of a request's body.
-#[derive(Debug)]
 pub(super) struct Rest {
     /// Read ahead, not yet sent on.
     ahead: Bytes,
@@ -37,12 +37,23 @@ pub(super) struct Rest {
     length: BodyLength,
 }
 
+impl fmt::Debug for Rest {
+    /// Without its bytes: a form's password is one of them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rest")
+            .field("ahead", &self.ahead.len())
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Rest {
     /// As it came.
     pub(super) fn new(incoming: Incoming, length: BodyLength) -> Self {
         Self {
             ahead: Bytes::new(),
-            incoming: (length != BodyLength::None).then_some(incoming),
+            // A length of nothing is not waited for, and can be sent again.
+            incoming: (!matches!(length, BodyLength::None | BodyLength::Known(0))).then_some(incoming),
             trailers: None,
             length,
         }

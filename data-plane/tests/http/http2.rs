@@ -443,6 +443,104 @@ async fn a_websocket_over_http2_is_one_over_http1_toward_the_backend() {
     );
 }
 
+#[tokio::test]
+async fn a_connection_with_a_websocket_is_not_idle() {
+    let world = world(Differences {
+        http: "keepalive_timeout = \"1s\"",
+        ..TLS
+    })
+    .await;
+    let mut client = client(&world.node).await;
+    let answer = tokio::spawn(client.send_request(ask("GET", "/", "ann@example.org", empty())));
+    let mut new = world.new.accept().await;
+    new.message().await;
+    new.say(ok("")).await;
+    answer.await.expect("no panic").expect("an answer");
+    let mut request = ask("CONNECT", "/ws", "bob", empty());
+    request
+        .extensions_mut()
+        .insert(hyper::ext::Protocol::from_static("websocket"));
+    let answer = tokio::spawn(client.send_request(request));
+    let mut old = world.old.accept().await;
+    let asked = old.head().await;
+    let accept = accept(asked.field("sec-websocket-key").expect("a key"));
+    old.say(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    ))
+    .await;
+    let mut answer = answer.await.expect("no panic").expect("an answer");
+    let mut socket = TokioIo::new(hyper::upgrade::on(&mut answer).await.expect("a stream"));
+    // The clock of the test: a connection that came later and has nothing open is told to go.
+    let mut idle = self::client(&world.node).await;
+    let answer = tokio::spawn(idle.send_request(ask("GET", "/", "bob", empty())));
+    let mut its_own = world.old.accept().await;
+    its_own.message().await;
+    its_own.say(ok("")).await;
+    answer.await.expect("no panic").expect("an answer");
+    let told_to_go = async {
+        while idle.ready().await.is_ok() && !idle.is_closed() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(crate::rig::SOON, told_to_go)
+        .await
+        .expect("GOAWAY");
+    let answer = tokio::spawn(client.send_request(ask("GET", "/", "ann@example.org", empty())));
+    // The leg of its first request was idle for as long, and is closed.
+    let mut new = world.new.accept().await;
+    new.message().await;
+    new.say(ok("on")).await;
+    assert_eq!(
+        text(answer.await.expect("no panic").expect("an answer")).await,
+        "on"
+    );
+    socket.write_all(b"up").await.expect("written");
+    assert_eq!(old.exactly(2).await, b"up");
+}
+
+#[tokio::test]
+async fn streams_that_are_reset_hold_no_more_legs_than_one_connection_may() {
+    let world = world(TLS).await;
+    let mut client = client(&world.node).await;
+    let mut legs = Vec::new();
+    for _ in 0..200 {
+        let given_up = tokio::spawn(client.send_request(ask("GET", "/slow", "bob", empty())));
+        let mut leg = world.old.accept().await;
+        leg.message().await;
+        given_up.abort();
+        // The backend neither answers nor closes.
+        leg.ends().await;
+        legs.push(leg);
+    }
+    let refused = client.send_request(ask("GET", "/", "bob", empty())).await;
+    let refused = refused.expect("an answer");
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key("retry-after"));
+    // When they are over, there is room again.
+    drop(legs);
+    let served = async {
+        loop {
+            let mut answer = tokio::spawn(client.send_request(ask("GET", "/", "bob", empty())));
+            tokio::select! {
+                mut leg = world.old.accept_whenever() => {
+                    leg.message().await;
+                    leg.say(ok("room")).await;
+                    return answer.await.expect("no panic").expect("an answer");
+                }
+                refused = &mut answer => {
+                    let refused = refused.expect("no panic").expect("an answer");
+                    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+    };
+    let answer = tokio::time::timeout(crate::rig::SOON, served)
+        .await
+        .expect("room in time");
+    assert_eq!(text(answer).await, "room");
+}
+
 fn accept(key: &str) -> String {
     use base64::Engine as _;
     use sha1::Digest as _;

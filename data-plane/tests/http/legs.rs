@@ -51,6 +51,26 @@ async fn a_get_on_a_kept_connection_that_was_closed_under_it_is_sent_again_once(
 }
 
 #[tokio::test]
+async fn a_length_of_nothing_is_no_body_that_a_leg_waits_for() {
+    let world = world(Differences::default()).await;
+    let mut client = Talk::to(world.node.address).await;
+    let ask = |method: &str| format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    client.say(ask("POST")).await;
+    let mut backend = world.old.accept().await;
+    assert_eq!(backend.message().await.field("content-length"), Some("0"));
+    backend.say(ok("first")).await;
+    client.message().await;
+    // On the same leg, which the backend closes without a word; it may be repeated, so it is.
+    client.say(ask("DELETE")).await;
+    assert_eq!(backend.message().await.start, "DELETE / HTTP/1.1");
+    drop(backend);
+    let mut backend = world.old.accept().await;
+    assert_eq!(backend.message().await.field("content-length"), Some("0"));
+    backend.say(ok("second")).await;
+    assert_eq!(client.message().await.text(), "second");
+}
+
+#[tokio::test]
 async fn a_backend_that_closes_behind_its_answer_closes_the_client_too() {
     let world = world(Differences::default()).await;
     let mut client = Talk::to(world.node.address).await;
