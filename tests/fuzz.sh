@@ -27,6 +27,8 @@ done
 
 cd "$(dirname "$0")/.."
 cargo fuzz --version >/dev/null 2>&1 || cargo install --locked cargo-fuzz
+# One for all, since the crates have most of what they build in common.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}/fuzz"
 
 # One "crate target" a line.
 targets=$(git ls-files '*fuzz/Cargo.toml' | while read -r manifest; do
