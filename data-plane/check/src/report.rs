@@ -70,8 +70,25 @@ impl Group {
     }
 
     fn add(&mut self, status: Status, what: String, remedy: Option<String>) {
-        self.findings.push(Finding { status, what, remedy });
+        self.findings.push(Finding {
+            status,
+            what: on_a_line(&what),
+            remedy: remedy.map(|remedy| on_a_line(&remedy)),
+        });
     }
+}
+
+/// A probe shows what servers say that nobody has proven yet: names in a certificate, hosts in a URL. None of it moves an
+/// operator's cursor.
+fn on_a_line(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() {
+            true => shown.extend(char.escape_default()),
+            false => shown.push(char),
+        }
+    }
+    shown
 }
 
 impl Report {
@@ -125,5 +142,14 @@ mod tests {
             "destination new, imap\n  ✓ connects\n  ✗ STARTTLS is not offered\n      enable it\n"
         );
         assert_eq!(report.count(Status::Failed), 1);
+    }
+
+    #[test]
+    fn what_a_server_says_cannot_write_on_the_operators_terminal() {
+        let mut group = Group::new("destination new, http");
+        group.warning("sends clients to \u{1b}[2Jé\u{9b}H", "a\r\nb");
+        let finding = &group.findings[0];
+        assert_eq!(finding.what, r"sends clients to \u{1b}[2Jé\u{9b}H");
+        assert_eq!(finding.remedy.as_deref(), Some(r"a\r\nb"));
     }
 }
