@@ -6,6 +6,7 @@ mod bodies;
 mod cutover;
 mod http2;
 mod http2_backend;
+mod http2_websocket;
 mod legs;
 mod parsing;
 mod rig;
