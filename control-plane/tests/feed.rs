@@ -353,3 +353,58 @@ async fn a_node_that_did_not_say_its_goodbye_yet_still_counts_although_it_comes_
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_running_node_takes_nobodys_place_and_both_count() {
+    let stage = Stage::configured().await;
+    let mut first = stage.node("fra-1").await;
+    first.follow_to(first.welcome.registered_revision).await;
+    let copy = Self_ {
+        instance: mailswitch_proto::id::InstanceId::random(),
+        replaces: Some(first.me.instance),
+        ..first.me.clone()
+    };
+    let copy = Node::connect(&stage, copy).await;
+    assert!(copy.welcome.newly_registered);
+    let registered = |status: &mailswitch_proto::control::v1::StatusResponse, instance: &[u8]| {
+        let mut nodes = status.nodes.iter();
+        nodes.any(|node| node.instance == instance && node.registered_revision > 0)
+    };
+    let status = stage.status().await;
+    assert!(
+        registered(&status, &first.me.instance.to_vec()),
+        "no flip may do without it"
+    );
+    assert!(registered(&status, &copy.me.instance.to_vec()));
+    // The first one is still followed.
+    let committed = stage.map("bob", "new").await;
+    first.follow_to(committed.revision).await;
+
+    // Once it is gone, the next start of its directory takes its place.
+    let gone = first.me.instance;
+    let next = Self_ {
+        instance: mailswitch_proto::id::InstanceId::random(),
+        replaces: Some(gone),
+        ..first.me.clone()
+    };
+    drop(first);
+    let next = Node::connect(&stage, next).await;
+    let status = stage.status().await;
+    assert!(!registered(&status, &gone.to_vec()));
+    assert!(registered(&status, &next.me.instance.to_vec()));
+    assert!(registered(&status, &copy.me.instance.to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resuming_a_node_that_nobody_knows_may_be_tried_again() {
+    let stage = Stage::configured().await;
+    let request = mailswitch_proto::control::v1::NodeDrainRequest {
+        change: stage::because("it left, and its next stream does not stand yet"),
+        node: "fra-1".to_owned(),
+        resume: true,
+        leave: false,
+    };
+    let problem = stage::refused(stage.operator().await.node_drain(request).await);
+    assert_eq!(problem.kind(), Kind::Precondition);
+    assert!(problem.passing, "{problem:?}");
+}

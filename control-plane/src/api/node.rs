@@ -47,7 +47,11 @@ pub(super) async fn drain(
         let what = "a node that leaves is not resumed at once";
         return Err(Problem::new(Kind::Invalid, what, "say one of both"));
     }
-    let all = named(&plane, &request.node)?;
+    let all = match named(&plane, &request.node) {
+        // One that has left is unknown here until its next stream stands.
+        Err(unknown) if request.resume => return Err(unknown.passing()),
+        all => all?,
+    };
     if request.leave {
         connected_to_leave(&request.node, &all)?;
     }

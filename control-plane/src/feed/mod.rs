@@ -9,6 +9,7 @@
 pub mod accept;
 pub mod acknowledge;
 pub mod catch_up;
+pub mod predecessor;
 pub mod register;
 pub mod report;
 pub mod stream;
@@ -106,6 +107,7 @@ async fn session(
     outbox: &Outbox,
 ) -> Result<(), FeedError> {
     let hello = accept::hello(peer, &mut messages).await?;
+    let hello = predecessor::settled(&plane.nodes, hello).await;
     let report = report::report(plane, &hello).await?;
     let registered = register::register(plane, peer, &hello, report).await?;
     let start = catch_up::start(plane, &hello, &registered).await?;

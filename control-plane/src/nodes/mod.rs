@@ -68,7 +68,10 @@ impl Nodes {
     pub fn connected(&self, node: Node, replaces: Option<InstanceId>, link: Link) -> ConnectionId {
         let mut inner = self.inner.lock();
         if let Some(replaced) = replaces.filter(|replaced| *replaced != node.instance) {
-            inner.nodes.remove(&replaced);
+            // A copy of it that connected meanwhile says Hello again, and is registered beside this one.
+            if let Some(before) = inner.nodes.remove(&replaced) {
+                before.end();
+            }
         }
         inner.connections += 1;
         let id = ConnectionId(inner.connections);
@@ -141,6 +144,16 @@ impl Nodes {
     pub fn is_connected(&self, instance: InstanceId) -> bool {
         let inner = self.inner.lock();
         inner.nodes.get(&instance).is_some_and(Node::is_connected)
+    }
+
+    /// Whether its stream is up on this replica, and it has not left.
+    #[must_use]
+    pub fn serves(&self, instance: InstanceId) -> bool {
+        let inner = self.inner.lock();
+        inner
+            .nodes
+            .get(&instance)
+            .is_some_and(|node| node.is_connected() && !node.left)
     }
 
     /// Counters and gauges of now.

@@ -1,0 +1,47 @@
+//! A process says in its Hello which one it replaces: the last one that was welcomed with its state directory. That one is
+//! gone, because the directory is locked; unless somebody copied the directory (a cloned machine). A process that
+//! still has a stream here is not gone: both are registered, and a flip waits for both (promise N1).
+
+use std::time::Duration;
+
+use mailswitch_proto::id::InstanceId;
+use tokio::time::{Instant, sleep};
+
+use super::accept::Hello;
+use crate::nodes::Nodes;
+
+/// A process that was killed is gone before the end of its stream is seen here. Waiting longer would leave a copy uncounted
+/// for longer: it may be serving from its state file already.
+const STREAM_OUTLIVES: Duration = Duration::from_secs(2);
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// The Hello, without the claim to replace a process that still serves.
+pub async fn settled(nodes: &Nodes, hello: Hello) -> Hello {
+    let Some(replaced) = hello.replaces.filter(|replaced| *replaced != hello.instance) else {
+        return hello;
+    };
+    if is_gone(nodes, replaced).await {
+        return hello;
+    }
+    tracing::warn!(
+        %replaced, instance = %hello.instance,
+        "the process that this one says it replaces is still connected: was its state directory copied? Both count. Give \
+         each a name, a certificate and a state directory of its own"
+    );
+    Hello {
+        replaces: None,
+        ..hello
+    }
+}
+
+async fn is_gone(nodes: &Nodes, replaced: InstanceId) -> bool {
+    let until = Instant::now() + STREAM_OUTLIVES;
+    while nodes.serves(replaced) {
+        if Instant::now() >= until {
+            return false;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    true
+}
