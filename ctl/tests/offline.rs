@@ -318,3 +318,13 @@ fn the_manual_has_every_verb_every_exit_code_and_every_variable() {
         assert!(manual.contains(variable), "{variable}");
     }
 }
+
+#[test]
+fn no_time_at_all_is_not_taken_for_the_fleets_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for flag in ["--max-hold", "--drain-timeout"] {
+        let all = ["cutover", "alice", "--from", "a", "--to", "b", flag, "0s"];
+        let said = said(&mut ctl(folder.path(), &all), 1);
+        assert!(said.contains(flag) && said.contains("no time at all"), "{said}");
+    }
+}

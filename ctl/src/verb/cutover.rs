@@ -49,10 +49,10 @@ pub struct HoldArguments {
     #[arg(long, value_name = "COMMAND")]
     verify: Option<String>,
     /// The account is released when it was held for so long [default: of the fleet].
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     max_hold: Option<Duration>,
     /// Sessions that are not quiet by then are ended [default: of the fleet].
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = some_time)]
     drain_timeout: Option<Duration>,
 }
 
@@ -170,6 +170,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     mailswitch_config::duration::parse(text).map_err(|error| {
         format!("it {error}; write a whole number and one unit of ms, s, m, h or d, such as \"30s\"")
     })
+}
+
+/// A time that is not zero: on the wire, zero is the fleet's own value.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err(
+            "it is no time at all; write at least \"1ms\", or leave it out for the fleet's value".to_owned(),
+        ),
+        some => Ok(some),
+    }
 }
 
 fn millis(duration: Option<Duration>) -> u64 {
