@@ -150,6 +150,19 @@ async fn after_a_restore_nothing_routes_before_every_node_has_spoken_and_those_a
         (true, false, ahead.known.revision.0)
     );
 
+    // Its next process, whose state file was damaged, cannot speak for it: what it knew is lost, and is not forgiven.
+    let damaged = Self_ {
+        known: mailswitch_proto::revision::Position::NONE,
+        ..restarted(&ahead)
+    };
+    let refused_hello = Node::try_connect(&stage, damaged).await.err().unwrap();
+    assert_eq!(
+        refused_hello.code(),
+        tonic::Code::Unavailable,
+        "{refused_hello:?}"
+    );
+    assert_eq!(waited_for(&stage).await, ["fra-1"]);
+
     // The operator gives up what it knows: it comes back with nothing.
     answered(stage.client("admin").await.node_forget(forget("fra-1")).await);
     assert_eq!(health(stage.plane()), Health::Ready);

@@ -51,11 +51,10 @@ pub async fn report(plane: &Arc<ControlPlane>, hello: &Hello) -> Result<Report, 
             true
         }
         Report::OnChain => {
-            // The process that it replaces cannot say anything any more: it speaks for both.
-            let heard: Vec<_> = [Some(hello.instance), hello.replaces]
-                .into_iter()
-                .flatten()
-                .collect();
+            // The process that it replaces cannot say anything any more: it speaks for both. Not without a table (N6: the
+            // state file was set aside): what that process knew is lost then, and for `node forget` to decide on.
+            let spoken_for = hello.replaces.filter(|_| hello.known != Position::NONE);
+            let heard: Vec<_> = [Some(hello.instance), spoken_for].into_iter().flatten().collect();
             doubt_settle(&mut conn, &heard, hello.known).await? > 0
         }
     };

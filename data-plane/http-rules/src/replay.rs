@@ -22,8 +22,9 @@ impl Replay {
     /// Of a request.
     #[must_use]
     pub fn of(request: &Received) -> Self {
-        let repeatable =
-            is_safe(request.method()) || (is_idempotent(request.method()) && !is_conditional(request));
+        let repeatable = (is_safe(request.method())
+            || (is_idempotent(request.method()) && !is_conditional(request)))
+            && !is_another_method(request);
         match (repeatable, request.body()) {
             (false, _) => Self::Never,
             (true, BodyLength::None | BodyLength::Known(0)) => Self::Possible,
@@ -43,6 +44,13 @@ fn is_safe(method: &Method) -> bool {
 /// Twice is as once (RFC 9110 §9.2.2). MOVE and the like are, too, but their second answer is an error.
 fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::PUT | Method::DELETE)
+}
+
+/// Web frameworks run what these name instead of the method: a GET may be a POST.
+fn is_another_method(request: &Received) -> bool {
+    ["x-http-method-override", "x-http-method", "x-method-override"]
+        .iter()
+        .any(|name| request.headers().contains_key(*name))
 }
 
 /// Its second answer could be a wrong 412: the first one had been executed, and changed what the condition asks for.
