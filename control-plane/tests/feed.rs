@@ -396,6 +396,39 @@ async fn a_copy_of_a_running_node_takes_nobodys_place_and_both_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_processes_on_copies_of_one_directory_never_share_an_instance() {
+    let stage = Stage::configured().await;
+    let first = Self_ {
+        process: vec![1; 16],
+        ..Self_::new("fra-1")
+    };
+    let mut first = Node::connect(&stage, first).await;
+    first.follow_to(first.welcome.registered_revision).await;
+    let copy = Self_ {
+        process: vec![2; 16],
+        ..first.me.clone()
+    };
+    let told = Node::try_connect(&stage, copy.clone()).await.err().unwrap();
+    assert_eq!(told.code(), tonic::Code::AlreadyExists, "{told:?}");
+    // Under an instance of its own it counts, beside the first.
+    let renewed = Self_ {
+        instance: mailswitch_proto::id::InstanceId::random(),
+        replaces: Some(first.me.instance),
+        ..copy
+    };
+    let renewed = Node::connect(&stage, renewed).await;
+    assert!(renewed.welcome.newly_registered);
+    let status = stage.status().await;
+    for instance in [first.me.instance, renewed.me.instance] {
+        let mut nodes = status.nodes.iter();
+        assert!(nodes.any(|node| node.instance == instance.to_vec() && node.registered_revision > 0));
+    }
+    // The same process on a new stream is no copy.
+    let again = Node::connect(&stage, first.me.clone()).await;
+    assert!(!again.welcome.newly_registered);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn resuming_a_node_that_nobody_knows_may_be_tried_again() {
     let stage = Stage::configured().await;
     let request = mailswitch_proto::control::v1::NodeDrainRequest {

@@ -105,7 +105,12 @@ impl Feed {
                 ),
                 Ok(Ended::ByControlPlane) => tracing::info!(endpoint, "the control plane ended the stream"),
                 Err(error) => {
-                    tracing::warn!(endpoint, %error, "no feed from the control plane: the node goes on with what it has")
+                    tracing::warn!(endpoint, %error, "no feed from the control plane: the node goes on with what it has");
+                    if error.is_of_a_copy()
+                        && let Err(error) = self.node.directory.renew()
+                    {
+                        tracing::error!(%error, "the state directory cannot name this process anew");
+                    }
                 }
             }
             tokio::select! {
@@ -141,6 +146,13 @@ async fn run_once(
             None => FeedError::Refused(status),
         }),
         ended => Ok(ended?),
+    }
+}
+
+impl FeedError {
+    /// Another process runs with our instance: one state directory is a copy of the other (promise N1).
+    fn is_of_a_copy(&self) -> bool {
+        matches!(self, Self::Refused(status) if status.code() == tonic::Code::AlreadyExists)
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Hello {
     pub node: String,
     /// This process.
     pub instance: InstanceId,
+    /// On no disk, so that two processes on copies of one state directory differ; none: a node of before.
+    pub process: Option<InstanceId>,
     /// The process that had its state directory before, and is gone.
     pub replaces: Option<InstanceId>,
     /// Sixteen bytes that stand for its machine.
@@ -78,6 +80,17 @@ pub enum AcceptError {
     /// A machine id that is not one.
     #[error("the machine's id has {0} bytes instead of 16")]
     Machine(usize),
+    /// Another process with the same instance is connected.
+    #[error(
+        "another process of {node} is connected as instance {instance}: one state directory is a copy of the other. Both \
+         count, under instances of their own; give each a name, a certificate and a state directory of its own"
+    )]
+    Copy {
+        /// Its name.
+        node: String,
+        /// Of both.
+        instance: InstanceId,
+    },
     /// A digest that is not one.
     #[error(transparent)]
     Digest(#[from] InvalidDigest),
@@ -87,6 +100,7 @@ impl AcceptError {
     pub(super) fn status(&self) -> Status {
         match self {
             Self::AnotherName { .. } => Status::permission_denied(self.to_string()),
+            Self::Copy { .. } => Status::already_exists(self.to_string()),
             Self::Silent | Self::Ended | Self::Broken(_) => Status::deadline_exceeded(self.to_string()),
             _ => Status::invalid_argument(self.to_string()),
         }
@@ -134,6 +148,7 @@ fn checked(peer: &Peer, hello: wire::Hello) -> Result<Hello, AcceptError> {
     Ok(Hello {
         node: hello.node,
         instance: InstanceId::try_from(hello.instance.as_slice())?,
+        process: optional(&hello.process)?,
         replaces: optional(&hello.replaces_instance)?,
         machine: hello.machine,
         site: hello.site,

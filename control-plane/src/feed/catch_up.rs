@@ -52,6 +52,7 @@ impl Start {
     #[must_use]
     pub fn node(&self, hello: &Hello, registered: &Registered) -> Node {
         let mut node = Node::new(hello.node.clone(), hello.instance);
+        node.process = hello.process;
         node.site.clone_from(&hello.site);
         node.version.clone_from(&hello.version);
         node.listeners.clone_from(&hello.listeners);

@@ -107,7 +107,7 @@ async fn session(
     outbox: &Outbox,
 ) -> Result<(), FeedError> {
     let hello = accept::hello(peer, &mut messages).await?;
-    let hello = predecessor::settled(&plane.nodes, hello).await;
+    let hello = predecessor::settled(&plane.nodes, hello).await?;
     let report = report::report(plane, &hello).await?;
     let registered = register::register(plane, peer, &hello, report).await?;
     let start = catch_up::start(plane, &hello, &registered).await?;

@@ -4,10 +4,9 @@
 
 use std::time::Duration;
 
-use mailswitch_proto::id::InstanceId;
 use tokio::time::{Instant, sleep};
 
-use super::accept::Hello;
+use super::accept::{AcceptError, Hello};
 use crate::nodes::Nodes;
 
 /// A process that was killed is gone before the end of its stream is seen here. Waiting longer would leave a copy uncounted
@@ -17,11 +16,24 @@ const STREAM_OUTLIVES: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The Hello, without the claim to replace a process that still serves.
-pub async fn settled(nodes: &Nodes, hello: Hello) -> Hello {
+///
+/// # Errors
+/// Another process serves under its very instance: what one of them acknowledges would count for both.
+pub async fn settled(nodes: &Nodes, hello: Hello) -> Result<Hello, AcceptError> {
+    if !gone(|| nodes.serves_another_process(hello.instance, hello.process)).await {
+        return Err(AcceptError::Copy {
+            node: hello.node,
+            instance: hello.instance,
+        });
+    }
+    Ok(unclaimed(nodes, hello).await)
+}
+
+async fn unclaimed(nodes: &Nodes, hello: Hello) -> Hello {
     let Some(replaced) = hello.replaces.filter(|replaced| *replaced != hello.instance) else {
         return hello;
     };
-    if is_gone(nodes, replaced).await {
+    if gone(|| nodes.serves(replaced)).await {
         return hello;
     }
     tracing::warn!(
@@ -35,9 +47,9 @@ pub async fn settled(nodes: &Nodes, hello: Hello) -> Hello {
     }
 }
 
-async fn is_gone(nodes: &Nodes, replaced: InstanceId) -> bool {
+async fn gone(serves: impl Fn() -> bool) -> bool {
     let until = Instant::now() + STREAM_OUTLIVES;
-    while nodes.serves(replaced) {
+    while serves() {
         if Instant::now() >= until {
             return false;
         }

@@ -80,6 +80,10 @@ impl Nodes {
             ..node
         };
         if let Some(before) = inner.nodes.remove(&node.instance) {
+            if before.process != node.process {
+                // A copy that said Hello at the same moment: with its next one it is told.
+                before.end();
+            }
             node.keep_of(before);
         }
         node.touch();
@@ -154,6 +158,15 @@ impl Nodes {
             .nodes
             .get(&instance)
             .is_some_and(|node| node.is_connected() && !node.left)
+    }
+
+    /// Whether the stream of this instance is that of another process: one of two copies of a state directory.
+    #[must_use]
+    pub fn serves_another_process(&self, instance: InstanceId, process: Option<InstanceId>) -> bool {
+        let inner = self.inner.lock();
+        inner.nodes.get(&instance).is_some_and(|node| {
+            node.is_connected() && node.process.is_some() && process.is_some() && node.process != process
+        })
     }
 
     /// Counters and gauges of now.

@@ -17,6 +17,8 @@ pub struct Node {
     pub name: String,
     /// This process of it.
     pub instance: InstanceId,
+    /// What it calls itself and no copy of its state directory does, once it is connected.
+    pub process: Option<InstanceId>,
     /// Where it stands.
     pub site: String,
     /// Of its program.
@@ -51,6 +53,7 @@ impl Node {
         Self {
             name,
             instance,
+            process: None,
             site: String::new(),
             version: String::new(),
             listeners: Vec::new(),

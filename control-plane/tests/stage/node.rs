@@ -26,6 +26,8 @@ pub struct Self_ {
     pub fleet: Option<FleetId>,
     pub listeners: Vec<wire::Listener>,
     pub left: bool,
+    /// Empty: of a node of before.
+    pub process: Vec<u8>,
 }
 
 impl Self_ {
@@ -39,6 +41,7 @@ impl Self_ {
             fleet: None,
             listeners: Vec::new(),
             left: false,
+            process: Vec::new(),
         }
     }
 
@@ -55,6 +58,7 @@ impl Self_ {
             known_digest: self.known.digest.to_vec(),
             fleet: self.fleet.map(FleetId::to_vec).unwrap_or_default(),
             left: self.left,
+            process: self.process.clone(),
         }
     }
 }

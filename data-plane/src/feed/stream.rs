@@ -282,6 +282,7 @@ fn hello(node: &Node) -> wire::Hello {
         },
         fleet: fleet.map_or_else(Vec::new, |fleet| fleet.to_vec()),
         left: node.membership == Membership::Left,
+        process: node.directory.process().to_vec(),
     }
 }
 

@@ -44,6 +44,7 @@ pub struct Directory {
     path: PathBuf,
     instance: InstanceId,
     replaces: Option<InstanceId>,
+    process: InstanceId,
     machine: [u8; 16],
     /// Held as long as the process lives; the system gives it back when the process is gone, however it went.
     _lock: File,
@@ -77,6 +78,7 @@ impl Directory {
         Ok(Self {
             instance,
             replaces: instances.welcomed,
+            process: InstanceId::random(),
             machine: machine(path)?,
             path: path.to_owned(),
             _lock: lock,
@@ -87,6 +89,12 @@ impl Directory {
     #[must_use]
     pub fn instance(&self) -> InstanceId {
         self.instance
+    }
+
+    /// On no disk: a copy of this directory cannot have it.
+    #[must_use]
+    pub fn process(&self) -> InstanceId {
+        self.process
     }
 
     /// The process of this directory that was welcomed last before this one. It is gone: we have the lock.
@@ -115,8 +123,8 @@ impl Directory {
         replace_file(&path, instances.text().as_bytes()).map_err(io_error(&path, "cannot be written"))
     }
 
-    /// This process goes on under another instance, as a restart would (promise N2): what it said of itself before does not
-    /// concern the new one.
+    /// This process goes on under another instance, as a restart would: what it said of itself before does not concern the
+    /// new one (promise N2), or its instance is also that of a copy of this directory (N1).
     ///
     /// # Errors
     /// When it cannot be written.

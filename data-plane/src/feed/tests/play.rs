@@ -125,6 +125,10 @@ impl Stream {
         self.outgoing.send(Ok(message)).await.unwrap();
     }
 
+    pub(super) async fn refuse(self, status: Status) {
+        self.outgoing.send(Err(status)).await.unwrap();
+    }
+
     pub(super) async fn welcome(&self, welcome: wire::Welcome) {
         let fleet = FLEET.to_vec();
         self.say(FromFleet::Welcome(wire::Welcome { fleet, ..welcome }))

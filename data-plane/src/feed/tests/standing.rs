@@ -92,6 +92,26 @@ async fn a_restarted_node_says_where_it_stands_and_whom_it_replaces() {
 }
 
 #[tokio::test]
+async fn a_node_whose_instance_another_process_has_comes_back_under_one_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = ControlPlane::start().await;
+    let node = Node::start(directory.path(), &[plane.address]);
+    let (stream, shared) = plane.accept().await;
+    stream
+        .refuse(tonic::Status::already_exists("its directory was copied"))
+        .await;
+    let (stream, hello) = plane.accept().await;
+    assert!(hello.instance != shared.instance && hello.replaces_instance == shared.instance);
+    assert_eq!(hello.process, shared.process);
+    stream.welcome(wire::Welcome::default()).await;
+    node.stop().await;
+    let node = Node::start(directory.path(), &[plane.address]);
+    let (_stream, after) = plane.accept().await;
+    assert!(after.process != hello.process);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_node_that_misses_a_revision_drops_the_stream_and_never_applies_over_the_gap() {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = ControlPlane::start().await;
