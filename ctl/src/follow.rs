@@ -21,7 +21,8 @@ use watch::Seen;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Watching")]
 pub struct FollowArguments {
-    /// Watch no longer than this: exit 6, and the operation goes on. Without it, until it ends.
+    /// Watch no longer than this: exit 6, and the operation goes on. Without it, until it ends. A `--copy` or `--verify` ends
+    /// with the watch, and the account is released.
     #[arg(long, value_name = "TIME", value_parser = crate::verb::cutover::duration)]
     wait: Option<Duration>,
     /// Try to reach a lost control plane for this long: then exit 5.

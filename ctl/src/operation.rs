@@ -36,6 +36,9 @@ pub struct OperationView {
     reason: Option<String>,
     started_by: String,
     traceparent: Option<String>,
+    /// What this program runs for it, and nobody runs after it.
+    #[serde(skip)]
+    commands: Vec<&'static str>,
     /// For the operator, a sentence each.
     notes: Vec<String>,
 }
@@ -70,6 +73,10 @@ impl From<Operation> for OperationView {
             step: step_words(operation.step()),
             outcome: outcome_words(operation.outcome()),
             id: identity(&operation.id),
+            commands: [(operation.has_copy, "copy"), (operation.has_verify, "verify")]
+                .into_iter()
+                .filter_map(|(has, name)| has.then_some(name))
+                .collect(),
             held_millis: (operation.held_unix_millis > 0 && operation.ended_unix_millis > 0).then(|| {
                 operation
                     .ended_unix_millis
@@ -237,13 +244,26 @@ impl ResultView {
             }
             Ended::Tried => format!("{account} could be moved from {source} to {to}; nothing was changed"),
             Ended::TimedOut | Ended::Outcome(Outcome::Unspecified) => {
-                format!("{account}: not ended yet; the operation goes on")
+                format!("{account}: not ended yet; {}", self.goes_on())
             }
             Ended::Lost => format!(
                 "{account}: the control plane was lost; the outcome is unknown, the operation recorded"
             ),
-            Ended::Interrupted => format!("{account}: interrupted; the operation goes on"),
+            Ended::Interrupted => format!("{account}: interrupted; {}", self.goes_on()),
         }
+    }
+
+    /// Its commands ended with us, and it does not flip without them.
+    fn goes_on(&self) -> String {
+        let commands = &self.operation.commands;
+        if commands.is_empty() {
+            return "the operation goes on".to_owned();
+        }
+        format!(
+            "the operation goes on without its {} command, and releases the account to {} unless it has flipped already",
+            commands.join(" and "),
+            self.operation.from.join(" or "),
+        )
     }
 
     fn nodes(&self) -> Option<String> {

@@ -353,7 +353,13 @@ fn ctrl_c_ends_a_copy_and_says_that_it_failed() {
     let ctl = fleet.spawn(&with(&["--copy", "echo $$ > pid; exec sleep 60"]));
     let pid = pid_in(&fleet, "pid");
     ctl.signal(Signal::SIGINT);
-    exits(&ctl.output(), 130);
+    let output = ctl.output();
+    exits(&output, 130);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        said.contains("without its copy command, and releases the account to legacy"),
+        "{said}"
+    );
     assert!(!lives(pid));
     assert!(!fleet.script.finished.lock().unwrap()[0].succeeded);
 }

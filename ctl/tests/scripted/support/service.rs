@@ -55,7 +55,11 @@ impl Control for Scripted {
             .get("traceparent")
             .map(|value| value.to_str().unwrap().to_owned());
         self.0.traceparents.lock().unwrap().push(traceparent);
-        self.0.started.lock().unwrap().push(request.into_inner());
+        let request = request.into_inner();
+        self.0.operation.send_modify(|operation| {
+            (operation.has_copy, operation.has_verify) = (request.has_copy, request.has_verify);
+        });
+        self.0.started.lock().unwrap().push(request);
         let mut lost = self.0.lost_answers.lock().unwrap();
         if *lost > 0 {
             *lost -= 1;
