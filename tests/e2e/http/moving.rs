@@ -232,7 +232,7 @@ fn a_websocket_ends_for_a_cutover_and_its_successor_is_at_the_target() -> Result
         assert_eq!(client.said()?, json!({"echoed": 3}));
     }
     fleet.cutover("alice", "legacy", "new")?.expect(0)?;
-    has_left_legacy(&fleet, "alice")?;
+    assert_eq!(fleet.legacy.open_streams(&at("alice")), 0);
     assert_eq!(fleet.legacy.open_streams(&at("bob")), 1);
     let mut heard = Vec::new();
     loop {
@@ -276,6 +276,11 @@ fn an_event_stream_ends_for_a_cutover_and_its_successor_is_at_the_target() -> Re
         assert!(ended < 50, "it does not come back");
     }
     assert!(ended >= 1);
+    assert_eq!(
+        fleet.legacy.requests("/events").len(),
+        1,
+        "it came back to the source"
+    );
     Ok(())
 }
 
