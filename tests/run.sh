@@ -4,7 +4,7 @@
 #   tests/run.sh cutover
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" RUST_BACKTRACE="${RUST_BACKTRACE:-0}"
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" RUST_BACKTRACE="${RUST_BACKTRACE:-0}" RUST_LIB_BACKTRACE=0
 
 tests/install.sh --tests
 if (($# == 0)); then
@@ -14,4 +14,6 @@ if (($# == 0)); then
 fi
 # The end-to-end tests start the programs themselves: they are built first, of the same sources.
 cargo build --workspace --bins --locked
-cargo nextest run --workspace --locked --no-fail-fast --no-tests=fail "$@"
+# What failed is told at the end, and nothing but that and what is slow: a log of a thousand passes hides it.
+cargo nextest run --workspace --locked --no-fail-fast --no-tests=fail \
+    --status-level slow --failure-output immediate-final "$@"

@@ -66,7 +66,11 @@ pub(super) async fn drain(
         return Ok(wire::NodeDrainResponse { sessions });
     }
     let (resume, leave) = (request.resume, request.leave);
-    let ask = request::Request::Drain(fleet::Drain { resume, leave });
+    let ask = request::Request::Drain(fleet::Drain {
+        resume,
+        leave,
+        fence: false,
+    });
     for (node, answer) in ask_all(nodes, &ask, &trace_context::traceparent()).await {
         if let Err(error) = answer.map(|answer| matches!(answer, answer::Answer::Done(_))) {
             let what = format!("node {} did not confirm: {error}", node.name);

@@ -80,6 +80,7 @@ impl Change for PutHold {
             target: operation.target.clone(),
             deadline_unix_millis: deadline.timestamp_millis(),
             drain_timeout_millis: operation.drain_timeout_ms,
+            ..Default::default()
         };
         draft.push(&operation.subject.keys, Kind::Held(held));
         draft.trace(&self.traceparent);

@@ -137,7 +137,13 @@ impl Listener<'_> {
             }
             Some(Message::Answer(answer)) => nodes.answered(self.instance, answer),
             // Leases are not granted yet (promise L1). What a later version says is nothing to us.
-            Some(Message::LeaseRequest(_) | Message::BreakerChanged(_) | Message::Goodbye(_)) | None => {}
+            Some(
+                Message::LeaseRequest(_)
+                | Message::ArmingApplied(_)
+                | Message::BreakerChanged(_)
+                | Message::Goodbye(_),
+            )
+            | None => {}
         }
         Ok(())
     }

@@ -149,6 +149,7 @@ fn hold(hold: Hold) -> wire::Change {
         target: hold.target,
         deadline_unix_millis: hold.deadline.timestamp_millis(),
         drain_timeout_millis: hold.drain_timeout_ms,
+        ..Default::default()
     };
     wire::Change {
         keys: pack(&hold.keys).into(),

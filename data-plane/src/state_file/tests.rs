@@ -57,6 +57,7 @@ fn held(names: &[&str], hold: HoldId) -> wire::Change {
         target: "new".to_owned(),
         deadline_unix_millis: 1,
         drain_timeout_millis: 15_000,
+        ..Default::default()
     };
     change(names, Kind::Held(held))
 }

@@ -18,7 +18,11 @@ use crate::state_file::{Directory, Mark, Writer};
 const LEFT: Look = Look::Refused(Refusal::Left);
 
 fn drain(resume: bool, leave: bool) -> Option<Request> {
-    Some(Request::Drain(wire::Drain { resume, leave }))
+    Some(Request::Drain(wire::Drain {
+        resume,
+        leave,
+        fence: false,
+    }))
 }
 
 /// What the disk says, once the node is gone.

@@ -282,6 +282,7 @@ pub(super) fn held(names: &[&str], hold: [u8; 16]) -> wire::Change {
         target: "new".to_owned(),
         deadline_unix_millis: 0,
         drain_timeout_millis: 15_000,
+        ..Default::default()
     };
     change(names, Kind::Held(held))
 }
