@@ -1,6 +1,7 @@
 //! A real Dovecot of the test's own, and what its log says: who logged in, from where, until when.
 
 use std::{
+    collections::{HashMap, VecDeque},
     io::Write,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
@@ -297,30 +298,35 @@ pub(crate) fn chown_nobody(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The processes that let in and that serve write by themselves: on a busy machine an end is in the log before its login.
 fn parse_sessions(log: &str) -> Vec<Session> {
     let mut sessions: Vec<Session> = Vec::new();
+    let mut ends: HashMap<&str, VecDeque<Moment>> = HashMap::new();
     for line in log.lines() {
         let Some(at) = moment(line) else { continue };
         if let Some((head, rest)) = line.split_once("-login: Info: Login: user=<") {
             let protocol = head.rsplit(' ').next().unwrap_or_default();
-            if let Some(session) = parse_login(protocol, rest, at) {
-                sessions.push(session);
-            }
-        } else if line.contains(" in=") && line.contains(" out=") {
-            // However it ended, its last line has the sums.
-            // "… imap(alice@example.org)<pid><session>: Info: Disconnected: …"
-            let Some((head, _)) = line.split_once(">: Info: ") else {
-                continue;
-            };
-            let Some((_, id)) = head.rsplit_once('<') else {
-                continue;
-            };
-            if let Some(session) = sessions.iter_mut().rev().find(|session| session.session == id) {
-                session.ended = Some(at);
-            }
+            sessions.extend(parse_login(protocol, rest, at));
+        } else if let Some(id) = ended_session(line) {
+            ends.entry(id).or_default().push_back(at);
         }
     }
+    // A login that was dialled anew is two sessions of one name.
+    for session in &mut sessions {
+        session.ended = ends
+            .get_mut(session.session.as_str())
+            .and_then(VecDeque::pop_front);
+    }
     sessions
+}
+
+/// `… imap(alice@example.org)<pid><session>: Info: Disconnected: …`; however it ended, its last line has the sums.
+fn ended_session(line: &str) -> Option<&str> {
+    if !(line.contains(" in=") && line.contains(" out=")) {
+        return None;
+    }
+    let (head, _) = line.split_once(">: Info: ")?;
+    Some(head.rsplit_once('<')?.1)
 }
 
 /// `alice@example.org>, method=PLAIN, rip=127.9.9.9, …, session=<abc>`, with or without the commas.
@@ -384,5 +390,19 @@ mod tests {
         assert_eq!(sessions[0].lip.to_string(), "127.4.5.6");
         assert_eq!(sessions[0].began, Moment(1_795_406_706_000_007));
         assert_eq!(sessions[0].ended, Some(Moment(1_795_406_707_000_000)));
+    }
+
+    #[test]
+    fn an_end_that_is_logged_before_its_login_is_its_end() {
+        let log = "2026-11-23 10:22:11.459331 imap(dave@example.org)<17561><01a2>: Info: Disconnected: Logged out in=97 out=1539\n\
+                   2026-11-23 10:22:11.460020 imap-login: Info: Login: user=<dave@example.org>, method=PLAIN, rip=127.1.2.3, \
+                   lip=127.4.5.6, TLS, session=<01a2>\n\
+                   2026-11-23 10:22:12.000000 imap-login: Info: Login: user=<dave@example.org>, method=PLAIN, rip=127.1.2.3, \
+                   lip=127.4.5.6, TLS, session=<01a2>\n";
+        let ended: Vec<bool> = parse_sessions(log)
+            .iter()
+            .map(|session| session.ended.is_some())
+            .collect();
+        assert_eq!(ended, [true, false]);
     }
 }
