@@ -13,6 +13,8 @@ pub enum Action<D> {
     SendCredentials,
     /// End the leg and follow it to its end; of a dial under way: give it up.
     DropLeg,
+    /// Reset the leg: what is queued on it is discarded, and nothing more is read (Q2). Of a dial under way: give it up.
+    ResetLeg,
     /// Relay the backend's OK.
     TellClient,
     /// Move bytes.

@@ -13,6 +13,8 @@ pub enum Event<D> {
     BackendAnswered(Answer),
     /// A hold on one of its identifiers was applied, or the node drains: the session counts until its leg is over.
     Recalled,
+    /// The lease under which its armed account was admitted lapsed (L1), or the node is fenced (N3): its leg is reset.
+    Lapsed,
     /// The hold that it waits on ended, or may have.
     HoldEnded,
     /// It waited for `hold_login_timeout`, or there is no room to wait (A5).
@@ -38,8 +40,7 @@ pub enum View<D> {
     Held,
     /// No destination: policy, a node that has not synced, a node that drains. Never a reason to choose one (A4).
     Refused,
-    /// An armed account (promise L1): admissible there while the node's lease is live, held once it has lapsed. No
-    /// node makes this view yet; the steps already know it.
+    /// An armed account (promise L1): admissible there while the node's lease is live, held once it has lapsed.
     Armed(D, Lease),
 }
 
@@ -50,6 +51,11 @@ impl<D: PartialEq> View<D> {
             Self::Route(to) | Self::Armed(to, Lease::Live) => to == resolved,
             Self::Held | Self::Refused | Self::Armed(_, Lease::Lapsed) => false,
         }
+    }
+
+    /// A leg that stands has lost the lease that it stands under.
+    pub(crate) fn is_lapsed(&self) -> bool {
+        matches!(self, Self::Armed(_, Lease::Lapsed))
     }
 }
 

@@ -5,7 +5,8 @@
 //!
 //! Invariants, each with a property test:
 //! - credentials leave, and the client is told, only right after a look that passed, with no hold and no cancel since;
-//! - a leg is followed to its end before the session unregisters, looks again or waits (Q2);
+//! - a leg is followed to its end, or reset where its lease lapsed (L1), before the session unregisters, looks again or
+//!   waits (Q2);
 //! - only a look chooses a destination, never an error (A4);
 //! - the client hears at most one answer, and every session ends.
 
@@ -54,12 +55,30 @@ pub fn step<D: Clone + PartialEq>(state: State<D>, event: Event<D>) -> (State<D>
     next.settle(tries_left, last_check)
 }
 
+/// How a leg is given up.
+#[derive(Clone, Copy)]
+enum Leg {
+    /// Followed to its end.
+    Dropped,
+    /// Reset: the lease lapsed.
+    Reset,
+}
+
+impl Leg {
+    fn action<D>(self) -> Action<D> {
+        match self {
+            Self::Dropped => Action::DropLeg,
+            Self::Reset => Action::ResetLeg,
+        }
+    }
+}
+
 /// What a stage makes of an event.
 enum Next<D> {
     Stay(Stage<D>),
     Go(Stage<D>, Actions<D>),
-    /// A check failed, or a hold asks for the leg: drop it to its end, then look again (A1).
-    BackToResolve,
+    /// A check failed, or a hold asks for the leg: it goes, in this way, then look again (A1).
+    BackToResolve(Leg),
     /// No leg: answer the client and leave.
     GiveUp(Cause),
     /// A leg: answer the client, end the leg, then leave.
@@ -77,19 +96,19 @@ impl<D> Next<D> {
         let (stage, actions) = match self {
             Self::Stay(stage) => (stage, Actions::none()),
             Self::Go(stage, actions) => (stage, actions),
-            Self::BackToResolve => match tries_left.checked_sub(1) {
+            Self::BackToResolve(leg) => match tries_left.checked_sub(1) {
                 Some(fewer) => {
                     left = fewer;
                     (
                         Stage::Ending {
                             then: Then::LookAgain,
                         },
-                        Actions::one(Action::DropLeg),
+                        Actions::one(leg.action()),
                     )
                 }
                 None => (
                     leaving,
-                    Actions::two(Action::TemporaryFailure(Cause::Unsettled), Action::DropLeg),
+                    Actions::two(Action::TemporaryFailure(Cause::Unsettled), leg.action()),
                 ),
             },
             Self::GiveUp(cause) => (
@@ -146,7 +165,8 @@ fn dialling<D>(to: D, event: Event<D>) -> Next<D> {
         Event::Dialled => Next::Go(Stage::Ready { to }, Actions::one(Action::Look)),
         // A4: the error ends the login, it chooses nothing.
         Event::DialFailed | Event::LegOver => Next::GiveUp(Cause::Backend),
-        Event::Recalled => Next::BackToResolve,
+        Event::Recalled => Next::BackToResolve(Leg::Dropped),
+        Event::Lapsed => Next::BackToResolve(Leg::Reset),
         Event::Cancelled => Next::Break(Cause::Cancelled),
         Event::ClientGone => Next::Leave,
         _ => Next::Stay(Stage::Dialling { to }),
@@ -166,7 +186,9 @@ fn ready<D: PartialEq>(to: D, event: Event<D>, last_check: LastCheck) -> Next<D>
                 Actions::two(Action::SendCredentials, Action::Bridge),
             ),
         },
-        Event::Looked(_) | Event::Recalled => Next::BackToResolve,
+        Event::Looked(view) if view.is_lapsed() => Next::BackToResolve(Leg::Reset),
+        Event::Lapsed => Next::BackToResolve(Leg::Reset),
+        Event::Looked(_) | Event::Recalled => Next::BackToResolve(Leg::Dropped),
         Event::Cancelled => Next::Break(Cause::Cancelled),
         Event::ClientGone => Next::Leave,
         // The backend closed while nobody asked it anything.
@@ -190,7 +212,8 @@ fn authenticating<D>(to: D, event: Event<D>) -> Next<D> {
         // Nothing is retried by an error once credentials were sent (behaviour section 4).
         Event::BackendAnswered(Answer::Unusable) => Next::Break(Cause::Backend),
         Event::LegOver => Next::GiveUp(Cause::Backend),
-        Event::Recalled => Next::BackToResolve,
+        Event::Recalled => Next::BackToResolve(Leg::Dropped),
+        Event::Lapsed => Next::BackToResolve(Leg::Reset),
         Event::Cancelled => Next::Break(Cause::Cancelled),
         Event::ClientGone => Next::Leave,
         _ => Next::Stay(Stage::Authenticating { to }),
@@ -204,7 +227,9 @@ fn accepted<D: PartialEq>(to: D, event: Event<D>) -> Next<D> {
             Stage::Bridged { to },
             Actions::two(Action::TellClient, Action::Bridge),
         ),
-        Event::Looked(_) | Event::Recalled => Next::BackToResolve,
+        Event::Looked(view) if view.is_lapsed() => Next::BackToResolve(Leg::Reset),
+        Event::Lapsed => Next::BackToResolve(Leg::Reset),
+        Event::Looked(_) | Event::Recalled => Next::BackToResolve(Leg::Dropped),
         Event::Cancelled => Next::Break(Cause::Cancelled),
         Event::ClientGone => Next::Leave,
         Event::LegOver => Next::GiveUp(Cause::Backend),
@@ -212,17 +237,24 @@ fn accepted<D: PartialEq>(to: D, event: Event<D>) -> Next<D> {
     }
 }
 
-/// The client was told, or a request has left. A hold asks for a quiet end (Q3); the bridge says when it stopped.
+/// The client was told, or a request has left. A hold asks for a quiet end (Q3), a lapse for none (L1); the bridge says
+/// when it stopped.
 fn bridged<D>(to: D, event: Event<D>) -> Next<D> {
     match event {
         Event::Recalled => Next::Go(Stage::Bridged { to }, Actions::one(Action::EndWhenQuiet)),
+        Event::Lapsed => Next::Go(
+            Stage::Ending {
+                then: Then::Unregister,
+            },
+            Actions::one(Action::ResetLeg),
+        ),
         Event::Cancelled | Event::ClientGone | Event::BridgeEnded => Next::Leave,
         Event::LegOver => Next::Go(Stage::Ended, Actions::one(Action::Unregister)),
         _ => Next::Stay(Stage::Bridged { to }),
     }
 }
 
-/// The leg is half-closed and read until the backend's own end (Q2). Only then anything else happens.
+/// The leg is half-closed and read until the backend's own end (Q2), or was reset. Only then anything else happens.
 fn ending<D>(then: Then, event: Event<D>) -> Next<D> {
     let leaving = Stage::Ending {
         then: Then::Unregister,
@@ -239,6 +271,7 @@ fn ending<D>(then: Then, event: Event<D>) -> Next<D> {
             Next::Go(leaving, Actions::one(Action::TemporaryFailure(Cause::Cancelled)))
         }
         (Event::ClientGone, Then::LookAgain) => Next::Stay(leaving),
+        (Event::Lapsed, then) => Next::Go(Stage::Ending { then }, Actions::one(Action::ResetLeg)),
         (_, then) => Next::Stay(Stage::Ending { then }),
     }
 }

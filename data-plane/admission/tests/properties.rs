@@ -38,6 +38,7 @@ fn event() -> impl Strategy<Value = Event<D>> {
         1 => Just(Event::BackendAnswered(Answer::Refused)),
         1 => Just(Event::BackendAnswered(Answer::Unusable)),
         2 => Just(Event::Recalled),
+        1 => Just(Event::Lapsed),
         2 => Just(Event::HoldEnded),
         1 => Just(Event::WaitedTooLong),
         1 => Just(Event::Cancelled),
@@ -103,6 +104,7 @@ fn judge(witness: &mut Witness, event: &Event<D>, actions: Vec<Action<D>>) {
                 witness.told += 1;
             }
             Action::Wait => assert!(!witness.leg, "it waits with a leg: the hold would not count it"),
+            Action::ResetLeg => assert!(witness.leg, "there is no leg to be reset"),
             Action::Look | Action::DropLeg | Action::ReportStuck | Action::EndWhenQuiet => {}
             Action::Unregister => {
                 assert!(!witness.leg, "it left before its leg was over (Q2)");
@@ -187,11 +189,67 @@ proptest! {
             state = next;
             for action in actions {
                 prop_assert!(
-                    matches!(action, Action::TemporaryFailure(_) | Action::ReportStuck),
+                    matches!(
+                        action,
+                        Action::TemporaryFailure(_) | Action::ReportStuck | Action::ResetLeg
+                    ),
                     "{:?} while the leg of a recalled login stands", action,
                 );
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    /// Promise L1: whatever the stage, also where a hold or a drain came before.
+    #[test]
+    fn a_lapse_resets_the_leg_at_once_and_nothing_leaves_until_it_is_over(
+        last_check in last_check(),
+        before in prop::collection::vec(event(), 0..30),
+        after in prop::collection::vec(event(), 0..30),
+    ) {
+        let (state, witness) = run(last_check, before);
+        let (mut state, actions) = step(state, Event::Lapsed);
+        let resets = actions.into_iter().any(|action| action == Action::ResetLeg);
+        prop_assert_eq!(resets, witness.leg, "{:?}", state.stage);
+        if !witness.leg {
+            return Ok(());
+        }
+        prop_assert!(matches!(state.stage, Stage::Ending { .. }), "{:?}", state.stage);
+        for event in after.into_iter().filter(|event| *event != Event::LegOver) {
+            let (next, actions) = step(state, event);
+            state = next;
+            for action in actions {
+                prop_assert!(
+                    matches!(
+                        action,
+                        Action::TemporaryFailure(_) | Action::ReportStuck | Action::ResetLeg
+                    ),
+                    "{:?} while the leg of a lapsed session stands", action,
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_check_that_finds_the_lease_lapsed_resets_the_leg(
+        to in 0..3u8,
+        last_check in last_check(),
+    ) {
+        let lapsed = View::Armed(to, Lease::Lapsed);
+        let ready = [Event::Looked(View::Armed(to, Lease::Live)), Event::Dialled]
+            .into_iter()
+            .fold(start(last_check).0, |state, event| step(state, event).0);
+        let (state, actions) = step(ready, Event::Looked(lapsed));
+        prop_assert_eq!(actions.into_iter().collect::<Vec<_>>(), [Action::ResetLeg]);
+        let (state, _) = step(state, Event::LegOver);
+        let (state, actions) = step(state, Event::Looked(lapsed));
+        prop_assert_eq!(actions.into_iter().collect::<Vec<_>>(), [Action::Wait]);
+        let (state, _) = step(state, Event::HoldEnded);
+        let (_, actions) = step(state, Event::Looked(View::Armed(to, Lease::Live)));
+        prop_assert_eq!(actions.into_iter().collect::<Vec<_>>(), [Action::Dial(to)]);
     }
 }
 
@@ -241,6 +299,16 @@ fn a_request_that_has_left_is_not_taken_back_and_a_hold_waits_for_its_answer() {
     ];
     assert_eq!(seen, expected);
     assert_eq!(state.stage, Stage::Bridged { to: 1 });
+}
+
+#[test]
+fn a_bridged_session_whose_lease_lapses_is_not_drained_but_reset() {
+    let (state, _) = step(to_accepted(), Event::Looked(View::Route(1)));
+    let (state, _) = step(state, Event::Recalled);
+    let (state, actions) = step(state, Event::Lapsed);
+    assert_eq!(actions.into_iter().collect::<Vec<_>>(), [Action::ResetLeg]);
+    let (_, actions) = step(state, Event::LegOver);
+    assert_eq!(actions.into_iter().collect::<Vec<_>>(), [Action::Unregister]);
 }
 
 #[test]

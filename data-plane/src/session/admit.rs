@@ -222,6 +222,7 @@ impl<B: Backend> Login<'_, B> {
                     | Action::SendCredentials
                     | Action::EndWhenQuiet => {}
                     Action::DropLeg => self.drop_leg(),
+                    Action::ResetLeg => self.reset_leg(),
                     Action::ReportStuck => self.registered.report_stuck(),
                     Action::RelayRefusal => outcome = self.reply.take().map(Outcome::Refused),
                     Action::TemporaryFailure(cause) => {
@@ -334,7 +335,7 @@ impl<B: Backend> Login<'_, B> {
                 };
                 tokio::select! {
                     biased;
-                    event = told(registered, forced) => event,
+                    event = told(registered, while_a_leg_ends) => event,
                     () = client_gone => Event::ClientGone,
                     () = ending => {
                         self.ending = None;
@@ -403,6 +404,13 @@ impl<B: Backend> Login<'_, B> {
         self.ending = self.leg.take().map(|leg| Box::pin(B::end(leg)) as Ending);
     }
 
+    /// Linger is zero since the dial: what is dropped is reset.
+    fn reset_leg(&mut self) {
+        self.reply = None;
+        self.leg = None;
+        self.ending = None;
+    }
+
     fn temporary_failure(&mut self, cause: Cause) -> TemporaryFailure<B::Failure> {
         match (cause, self.failure.take(), self.refusal.take()) {
             (Cause::Backend, Some(failure), _) => TemporaryFailure::Backend(failure),
@@ -454,16 +462,23 @@ impl<B: Backend> Login<'_, B> {
     }
 }
 
-/// Before the bridge, an order to end means: a hold or a drained node recalls the login, anything else cancels it.
+/// Before the bridge, an order to end means: a hold or a drained node recalls the login, a lapse takes its leg, anything
+/// else cancels it.
 fn recalled(order: Order) -> Option<Event<DestinationName>> {
     match order {
         Order::Stay => None,
         Order::Drain { .. } => Some(Event::Recalled),
-        Order::Kick | Order::Shutdown | Order::Reset => Some(Event::Cancelled),
+        Order::Reset => Some(Event::Lapsed),
+        Order::Kick | Order::Shutdown => Some(Event::Cancelled),
     }
 }
 
-/// Without a leg there is nothing to recall: the next look shows the hold.
+/// A leg that ends already is recalled by nothing.
+fn while_a_leg_ends(order: Order) -> Option<Event<DestinationName>> {
+    recalled(order).filter(|event| *event != Event::Recalled)
+}
+
+/// Without a leg there is nothing to recall or to reset: the next look shows the hold, or the lapse.
 fn forced(order: Order) -> Option<Event<DestinationName>> {
     recalled(order).filter(|event| *event == Event::Cancelled)
 }
