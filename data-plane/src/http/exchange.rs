@@ -354,8 +354,8 @@ impl Sent<'_> {
 
     fn again(self, rest: Rest) -> Exchanged {
         tracing::debug!("sent again on another connection");
-        let (guard, leg) = (self.guard, self.leg);
-        tokio::spawn(async move { guard.end_leg(leg.end()).await });
+        let (guard, leg_ends) = (self.guard, self.leg.end());
+        tokio::spawn(async move { guard.end_leg(leg_ends).await });
         Exchanged::Again(Box::new(Going { rest, ..self.going }))
     }
 }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::lent::{Lent, Traffic};
+use super::lent::{Lent, Loan, Traffic};
 use super::limits::MOST_FIELDS;
 use super::upload::Upload;
 use crate::backend::Backend;
@@ -46,7 +46,7 @@ pub(super) struct Leg {
     sender: Sender,
     driver: JoinHandle<()>,
     helpers: Helpers,
-    returned: oneshot::Receiver<Stream>,
+    loan: Loan,
     /// What was read behind a 101.
     rest: oneshot::Receiver<Bytes>,
     traffic: Arc<Traffic>,
@@ -122,7 +122,7 @@ impl Leg {
         round_trip: Duration,
     ) -> hyper::Result<Self> {
         let traffic = Arc::new(Traffic::default());
-        let (lent, returned) = Lent::new(stream, Arc::clone(&traffic));
+        let (lent, loan) = Lent::new(stream, Arc::clone(&traffic));
         let io = TokioIo::new(lent);
         let (rest_sender, rest) = oneshot::channel();
         let helpers = Helpers::default();
@@ -161,7 +161,7 @@ impl Leg {
             sender,
             driver,
             helpers,
-            returned,
+            loan,
             rest,
             traffic,
         })
@@ -204,30 +204,32 @@ impl Leg {
 
     /// The connection itself behind a 101, with what was read behind it. None: it failed.
     pub(super) async fn into_switched(mut self) -> Option<(Stream, Bytes)> {
-        let stream = (&mut self.returned).await.ok()?;
+        let stream = self.loan.returned().await?;
         let rest = (&mut self.rest).await.unwrap_or_default();
         Some((stream, rest))
     }
 
     /// Ends it: half-close, then read until the backend's own end. Dropped before that, it is reset.
-    pub(super) fn end(mut self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        self.take_back();
+    pub(super) fn end(self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let stream = self.take_back();
         Box::pin(async move {
-            if let Ok(stream) = (&mut self.returned).await {
+            if let Some(stream) = stream {
                 end_backend(stream).await;
             }
         })
     }
 
-    fn take_back(&self) {
+    /// At once: not a byte more of a request leaves.
+    fn take_back(&self) -> Option<Stream> {
         self.driver.abort();
         self.helpers.0.lock().iter().for_each(AbortHandle::abort);
+        self.loan.take()
     }
 }
 
 impl Drop for Leg {
     fn drop(&mut self) {
-        // What is lent comes back to nobody: linger is zero since the dial.
-        self.take_back();
+        // Dropped with its stream, it is reset: linger is zero since the dial.
+        drop(self.take_back());
     }
 }

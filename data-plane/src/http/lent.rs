@@ -1,14 +1,17 @@
-//! A connection lent to the HTTP library: it comes back when the library drops it, in whatever way that ends, so that
-//! both legs can be ended our way (promise Q2, design section 6).
+//! A connection lent to the HTTP library: it comes back when the library drops it, in whatever way that ends, or when it
+//! is taken back, so that both legs can be ended our way (promise Q2, design section 6). A leg that has to be reset is
+//! reset when it is taken back, whatever the library is about to do with it (L1).
 //!
 //! The library's own shutdown only flushes. What has moved is noted, for the timers of the connection's owner.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, oneshot};
 
@@ -17,10 +20,31 @@ use crate::tls::Stream;
 /// The library has it.
 #[derive(Debug)]
 pub(super) struct Lent {
-    // None only while it is dropped.
-    stream: Option<Stream>,
-    back: Option<oneshot::Sender<Stream>>,
+    // Locked for one system call at a time, and by the library alone until it is taken back.
+    stream: Arc<Mutex<Option<Stream>>>,
+    _until_dropped: oneshot::Sender<Infallible>,
     traffic: Arc<Traffic>,
+}
+
+/// Whoever has lent it. Dropped, it does not take it back.
+#[derive(Debug)]
+pub(super) struct Loan {
+    stream: Arc<Mutex<Option<Stream>>>,
+    dropped: oneshot::Receiver<Infallible>,
+}
+
+impl Loan {
+    /// The connection, at once: the library finds none any more. None: it was taken before.
+    pub(super) fn take(&self) -> Option<Stream> {
+        self.stream.lock().take()
+    }
+
+    /// The connection, once the library has dropped it.
+    pub(super) async fn returned(&mut self) -> Option<Stream> {
+        // It is never sent anything.
+        let _ = (&mut self.dropped).await;
+        self.take()
+    }
 }
 
 /// What has moved on a lent connection.
@@ -59,22 +83,26 @@ impl Traffic {
 }
 
 impl Lent {
-    /// The receiver gets the connection back.
-    pub(super) fn new(stream: Stream, traffic: Arc<Traffic>) -> (Self, oneshot::Receiver<Stream>) {
-        let (back, returned) = oneshot::channel();
+    pub(super) fn new(stream: Stream, traffic: Arc<Traffic>) -> (Self, Loan) {
+        let (_until_dropped, dropped) = oneshot::channel();
+        let stream = Arc::new(Mutex::new(Some(stream)));
+        let loan = Loan {
+            stream: Arc::clone(&stream),
+            dropped,
+        };
         let lent = Self {
-            stream: Some(stream),
-            back: Some(back),
+            stream,
+            _until_dropped,
             traffic,
         };
-        (lent, returned)
+        (lent, loan)
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
-        self.stream
-            .as_mut()
-            .map(Pin::new)
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    fn with<T>(&self, poll: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match self.stream.lock().as_mut() {
+            Some(stream) => poll(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 
     fn noted<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -85,23 +113,10 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if let (Some(stream), Some(back)) = (self.stream.take(), self.back.take()) {
-            // Nobody waits for it: it is closed.
-            let _ = back.send(stream);
-        }
-    }
-}
-
 impl AsyncRead for Lent {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(self.stream()?.poll_read(cx, buf))?;
+        ready!(self.with(|stream| stream.poll_read(cx, buf)))?;
         let read = (buf.filled().len() - before) as u64;
         let traffic = &self.traffic;
         traffic.read.fetch_add(read, Ordering::SeqCst);
@@ -113,13 +128,13 @@ impl AsyncRead for Lent {
 }
 
 impl AsyncWrite for Lent {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.stream()?.poll_write(cx, buf);
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.with(|stream| stream.poll_write(cx, buf));
         self.noted(written)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = self.stream()?.poll_flush(cx);
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.with(|stream| stream.poll_flush(cx));
         self.noted(flushed)
     }
 

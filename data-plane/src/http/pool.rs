@@ -61,9 +61,9 @@ impl Idle {
     }
 
     fn end(self) {
-        let Self { leg, registered } = self;
+        let (registered, leg_ends) = (self.registered, self.leg.end());
         tokio::spawn(async move {
-            let over = registered.until_leg_is_over(leg.end()).await;
+            let over = registered.until_leg_is_over(leg_ends).await;
             registered.unregister(over);
         });
     }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::busy::{Activity, Heads, Late, Patience};
 use super::connection::{Connection, Requests};
-use super::lent::{Lent, Traffic};
+use super::lent::{Lent, Loan, Traffic};
 use super::limits;
 use super::upgrade::ClientHalf;
 use crate::drive::Leg;
@@ -50,10 +50,10 @@ pub(crate) async fn serve(leg: Leg, client: Client, front: &Arc<Front>) {
         head: front.listener.preauth_timeout,
         idle: http.keepalive_timeout,
     };
-    let (lent, returned) = Lent::new(stream, Arc::clone(&traffic));
+    let (lent, loan) = Lent::new(stream, Arc::clone(&traffic));
     let served = Served {
         lent,
-        returned,
+        loan,
         connection: &connection,
         activity: &activity,
         traffic: &traffic,
@@ -101,7 +101,7 @@ enum Closing {
 
 struct Served<'a> {
     lent: Lent,
-    returned: oneshot::Receiver<Stream>,
+    loan: Loan,
     connection: &'a Arc<Connection>,
     activity: &'a Arc<Activity>,
     traffic: &'a Arc<Traffic>,
@@ -111,7 +111,7 @@ struct Served<'a> {
 }
 
 impl Served<'_> {
-    async fn http1(self) -> Closing {
+    async fn http1(mut self) -> Closing {
         let mut builder = http1::Builder::new();
         limits::bound_http1(&mut builder, self.http);
         let mut connection = builder
@@ -143,7 +143,7 @@ impl Served<'_> {
         let taker = self.connection.switching.lock().take();
         // The library's buffer, then the connection itself.
         let rest = connection.into_parts().read_buf;
-        let Ok(stream) = self.returned.await else {
+        let Some(stream) = self.loan.returned().await else {
             return Closing::Gone;
         };
         match (late, taker) {
@@ -155,7 +155,7 @@ impl Served<'_> {
         }
     }
 
-    async fn http2(self) -> Closing {
+    async fn http2(mut self) -> Closing {
         {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             limits::bound(&mut builder, self.http);
@@ -196,9 +196,9 @@ impl Served<'_> {
                 }
             }
         }
-        match self.returned.await {
-            Ok(stream) => Closing::Close(stream),
-            Err(_) => Closing::Gone,
+        match self.loan.returned().await {
+            Some(stream) => Closing::Close(stream),
+            None => Closing::Gone,
         }
     }
 }

@@ -133,6 +133,14 @@ impl Sessions {
         matching.len()
     }
 
+    /// Resets the backend legs of sessions at once, and says how many (L1). Nobody has to have seen the end of a leg that
+    /// is lost: its task took the connection along.
+    pub fn reset(&self, which: &Which) -> usize {
+        let matching = self.matching(which);
+        matching.iter().for_each(|entry| entry.force(Order::Reset));
+        matching.len()
+    }
+
     fn matching(&self, which: &Which) -> Vec<std::sync::Arc<Entry>> {
         let mut found = if which.keys.is_empty() {
             self.shards.all()

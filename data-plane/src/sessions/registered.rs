@@ -119,13 +119,19 @@ impl Registered {
     ///
     /// After `LEG_END_TIMEOUT` the leg is stuck: it is read on, the session stays registered, and every hold that waits
     /// for it, now or later, is told. It is reset by order, or when no hold has waited for it for long. While one
-    /// waits only `Reset` does that: a reset proves nothing to it.
+    /// waits only `Reset` does that: a reset proves nothing to it. `Reset` does it at once, whether stuck or not (L1).
     pub async fn until_leg_is_over(&self, ends: impl Future<Output = ()>) -> LegIsOver {
         self.entry.enters(Phase::Ending, None);
         let mut ends = pin!(ends);
         // A leg that was given up during the login may have had its time already.
-        if !self.entry.is_stuck() && timeout(LEG_END_TIMEOUT, ends.as_mut()).await.is_ok() {
-            return LegIsOver::by(End::BackendClosed);
+        if !self.entry.is_stuck() {
+            tokio::select! {
+                biased;
+                () = self.told_to_reset() => return LegIsOver::by(End::Reset),
+                ended = timeout(LEG_END_TIMEOUT, ends.as_mut()) => if ended.is_ok() {
+                    return LegIsOver::by(End::BackendClosed);
+                },
+            }
         }
         let mut reset_at = Instant::now() + STUCK_LEG_FOLLOWED_FOR;
         loop {
@@ -145,6 +151,13 @@ impl Registered {
                 }
                 () = sleep_until(reset_at), if !waited_for => return LegIsOver::by(End::Reset),
             }
+        }
+    }
+
+    async fn told_to_reset(&self) {
+        let mut order = self.order();
+        while order != Order::Reset {
+            order = self.order_other_than(order).await;
         }
     }
 

@@ -78,11 +78,11 @@ pub(crate) async fn registered(node: &Node, sessions_of_ann: usize) {
         .expect("sessions in time");
 }
 
-fn ask(method: &str, rest: &str) -> String {
+pub(crate) fn ask(method: &str, rest: &str) -> String {
     format!("{method} / HTTP/1.1\r\nHost: a\r\n{}{rest}\r\n", basic(ANN))
 }
 
-const LONG: Duration = Duration::from_secs(30);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn an_idle_leg_is_closed_before_the_account_is_quiet_and_the_next_request_lands_on_the_target() {

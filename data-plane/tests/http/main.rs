@@ -7,6 +7,7 @@ mod cutover;
 mod http2;
 mod http2_backend;
 mod http2_websocket;
+mod lapse;
 mod legs;
 mod parsing;
 mod rig;

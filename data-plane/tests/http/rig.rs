@@ -287,6 +287,21 @@ impl Talk {
         while self.more().await.is_some() {}
     }
 
+    /// The other side has reset the connection: what was still on its way is discarded.
+    pub(crate) async fn is_reset(&mut self) {
+        let error = loop {
+            match timeout(SOON, self.stream.read_buf(&mut self.read))
+                .await
+                .expect("its end in time")
+            {
+                Ok(0) => panic!("an orderly end behind {}", self.read.escape_ascii()),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+
     /// Nothing comes within a time that is long for this machine.
     pub(crate) async fn is_silent(&mut self, time: Duration) -> bool {
         self.read.is_empty() && timeout(time, self.stream.read_buf(&mut self.read)).await.is_err()

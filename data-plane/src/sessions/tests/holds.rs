@@ -379,6 +379,28 @@ async fn a_kicked_session_whose_leg_is_stuck_is_reset_once_its_hold_ended() {
     assert_eq!(ending.await.unwrap(), End::Reset);
 }
 
+#[tokio::test]
+async fn a_lapse_resets_a_leg_at_once_stuck_or_not_and_a_hold_counts_it_as_over() {
+    for waited in [Duration::ZERO, LEG_END_TIMEOUT + Duration::from_secs(1)] {
+        let world = World::new(WaitPolicy::default());
+        let session = bridged(&world);
+        let hold = HoldId::random();
+        world.change(&["ann"], held(hold));
+        let (leg, dropped) = tokio::sync::oneshot::channel::<()>();
+        let ending = ends(session, async move {
+            std::future::pending::<()>().await;
+            drop(leg);
+        });
+        tokio::time::sleep(waited).await;
+        let begun = tokio::time::Instant::now();
+        assert_eq!(world.sessions.reset(&Which::default()), 1);
+        assert_eq!(ending.await.unwrap(), End::Reset);
+        assert!(dropped.await.is_err(), "the connection is gone");
+        assert!(begun.elapsed() < LEG_END_TIMEOUT, "not at once");
+        assert!(world.is_quiet(hold));
+    }
+}
+
 /// A table as a snapshot brings it.
 fn another_table(hash: HashKey, changes: &[mailswitch_proto::fleet::v1::Change]) -> Table {
     let mut table = Table::empty(hash);
