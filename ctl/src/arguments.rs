@@ -46,6 +46,8 @@ pub enum Verb {
     Diff(verb::diff::DiffArguments),
     /// The fleet's configuration, as a file for `apply`.
     Export(verb::export::ExportArguments),
+    /// Make a node and a fleet of a proxy that runs alone: its file in two halves, and its mappings.
+    Import(verb::import::ImportArguments),
     /// Which identifier or domain goes where.
     #[command(subcommand)]
     Mapping(verb::mapping::MappingVerb),

@@ -11,6 +11,7 @@ pub mod exit;
 pub mod file;
 pub mod follow;
 pub mod hook;
+pub mod import;
 pub mod interrupt;
 pub mod operation;
 pub mod output;

@@ -71,6 +71,22 @@ impl Settings {
         Self::with_file(arguments, profile_file().as_deref())
     }
 
+    /// Only the endpoints: for a file that names them.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn endpoints(arguments: &ConnectionArguments) -> Result<Vec<String>, Failure> {
+        let profile = Profile::read(arguments.profile.as_deref(), profile_file().as_deref())?;
+        let endpoints = match arguments.endpoint.is_empty() {
+            true => profile.endpoints,
+            false => arguments.endpoint.clone(),
+        };
+        match endpoints.is_empty() {
+            true => Err(missing("endpoint", "the control plane's https://HOST:PORT")),
+            false => Ok(endpoints),
+        }
+    }
+
     /// With the configuration file of this path.
     ///
     /// # Errors

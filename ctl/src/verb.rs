@@ -10,6 +10,7 @@ pub mod cutover;
 pub mod destination;
 pub mod diff;
 pub mod export;
+pub mod import;
 pub mod mapping;
 pub mod node;
 pub mod operation;
@@ -60,6 +61,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Verb::Apply(verb) => verb.run(&context).await,
         Verb::Diff(verb) => verb.run(&context).await,
         Verb::Export(verb) => verb.run(&context).await,
+        Verb::Import(verb) => verb.run(&context).await,
         Verb::Mapping(verb) => verb.run(&context).await,
         Verb::Account(verb) => verb.run(&context).await,
         Verb::Resolve(verb) => verb.run(&context).await,
@@ -87,6 +89,7 @@ impl Verb {
             Self::Apply(_) => "apply",
             Self::Diff(_) => "diff",
             Self::Export(_) => "export",
+            Self::Import(_) => "import",
             Self::Mapping(_) => "mapping",
             Self::Account(_) => "account",
             Self::Resolve(_) => "resolve",
