@@ -1,11 +1,18 @@
-//! Names of backends: resolved at every dial; the last good addresses serve while the resolver is down.
+//! Names of backends: resolved at every dial, once for all dials that ask at the same time; the last good addresses serve
+//! while the resolver is down.
+//!
+//! A resolver that hangs keeps a thread for each question, so there is one question for a name at a time, whoever asks. It
+//! is followed to its answer also when nobody waits for that any more.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use mailswitch_config::table::destination::Host;
 use parking_lot::Mutex;
 
@@ -14,20 +21,29 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The answers that the resolver gave last.
 #[derive(Debug, Default)]
-pub struct Names(Mutex<HashMap<String, Known>>);
-
-#[derive(Debug, Clone)]
-struct Known {
-    addresses: Arc<[IpAddr]>,
+pub struct Names {
     resolver: Resolver,
+    known: Arc<Mutex<HashMap<String, Known>>>,
 }
 
-/// What it did when it was asked last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Resolver {
-    Answers,
-    IsDown,
+/// Of one name.
+#[derive(Debug, Default)]
+struct Known {
+    addresses: Option<Arc<[IpAddr]>>,
+    resolver: Did,
+    asked: Option<Asked>,
 }
+
+/// What the resolver did when it was asked last.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Did {
+    #[default]
+    Answer,
+    Fail,
+}
+
+/// A question that is not answered yet.
+type Asked = Shared<BoxFuture<'static, Result<Arc<[IpAddr]>, Arc<io::Error>>>>;
 
 impl Names {
     /// The addresses of a host, families interleaved, the resolver's first choice first (RFC 8305 §4).
@@ -39,47 +55,102 @@ impl Names {
             Host::Address(address) => return Ok(Arc::from([*address])),
             Host::Name(name) => name,
         };
-        let known = self.0.lock().get(name).cloned();
-        let lookup = tokio::net::lookup_host((name.as_str(), 0));
-        let answer = match &known {
-            None => lookup.await,
-            Some(_) => tokio::time::timeout(PATIENCE, lookup)
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
+        let (asked, last) = {
+            let mut all = self.known.lock();
+            let known = all.entry(name.clone()).or_default();
+            match (&known.asked, &known.addresses, known.resolver) {
+                // Somebody has waited for it already.
+                (Some(_), Some(last), Did::Fail) => return Ok(Arc::clone(last)),
+                (Some(asked), last, _) => (asked.clone(), last.clone()),
+                (None, last, _) => {
+                    let asked = self.ask(name);
+                    known.asked = Some(asked.clone());
+                    (asked, last.clone())
+                }
+            }
         };
-        let found: io::Result<Vec<IpAddr>> = answer.map(|found| found.map(|at| at.ip()).collect());
-        match (found, known) {
-            (Ok(found), _) if !found.is_empty() => {
+        let answer = match last {
+            None => asked.await,
+            Some(last) => tokio::time::timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
+                if let Some(known) = self.known.lock().get_mut(name) {
+                    known.failed(name, &io::ErrorKind::TimedOut.into());
+                }
+                Ok(last)
+            }),
+        };
+        answer.map_err(|error| io::Error::new(error.kind(), error))
+    }
+
+    /// Asks on a task of its own, which writes the answer down.
+    fn ask(&self, name: &str) -> Asked {
+        let (resolver, all) = (self.resolver.clone(), Arc::clone(&self.known));
+        let name = name.to_owned();
+        let task = tokio::spawn(async move {
+            let found = match (resolver.0)(name.clone()).await {
+                Ok(found) if found.is_empty() => Err(io::ErrorKind::NotFound.into()),
+                found => found,
+            };
+            let mut all = all.lock();
+            let known = all.entry(name.clone()).or_default();
+            known.asked = None;
+            known.answered(&name, found).map_err(Arc::new)
+        });
+        let answer = task.map(|ended| ended.unwrap_or_else(|gone| Err(Arc::new(io::Error::other(gone)))));
+        answer.boxed().shared()
+    }
+}
+
+impl Known {
+    /// Gives what is dialled then.
+    fn answered(&mut self, name: &str, found: io::Result<Vec<IpAddr>>) -> io::Result<Arc<[IpAddr]>> {
+        match (found, &self.addresses) {
+            (Ok(found), _) => {
                 let addresses: Arc<[IpAddr]> = interleave(found).into();
-                self.remember(name, &addresses, Resolver::Answers);
+                self.addresses = Some(Arc::clone(&addresses));
+                self.resolver = Did::Answer;
                 Ok(addresses)
             }
-            (failed, Some(known)) => {
-                // Each login asks: one line for all of them, until it answers again.
-                if self.remember(name, &known.addresses, Resolver::IsDown) == Some(Resolver::Answers) {
-                    tracing::warn!(
-                        host = name,
-                        error = ?failed.err(),
-                        "name lookup failed: its last addresses serve until it can be resolved again"
-                    );
-                }
-                Ok(known.addresses)
+            (Err(error), Some(last)) => {
+                let last = Arc::clone(last);
+                self.failed(name, &error);
+                Ok(last)
             }
             (Err(error), None) => Err(error),
-            (Ok(_), None) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn failed(&mut self, name: &str, error: &io::Error) {
+        // Each login asks: one line for all of them, until it answers again.
+        if std::mem::replace(&mut self.resolver, Did::Fail) == Did::Answer {
+            tracing::warn!(
+                host = name,
+                %error,
+                "name lookup failed: its last addresses serve until it can be resolved again"
+            );
         }
     }
 }
 
-impl Names {
-    /// Gives what the resolver had done before.
-    fn remember(&self, name: &str, addresses: &Arc<[IpAddr]>, resolver: Resolver) -> Option<Resolver> {
-        let known = Known {
-            addresses: Arc::clone(addresses),
-            resolver,
-        };
-        let before = self.0.lock().insert(name.to_owned(), known);
-        before.map(|before| before.resolver)
+/// Gives the addresses of a name.
+#[derive(Clone)]
+struct Resolver(Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>);
+
+impl Default for Resolver {
+    /// The machine's.
+    fn default() -> Self {
+        Self(Arc::new(|name| {
+            async move {
+                let found = tokio::net::lookup_host((name, 0)).await?;
+                Ok(found.map(|at| at.ip()).collect())
+            }
+            .boxed()
+        }))
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Resolver")
     }
 }
 
@@ -109,6 +180,9 @@ fn interleave(found: Vec<IpAddr>) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use futures::future::join_all;
+    use tokio::sync::{mpsc, oneshot};
+
     use super::*;
 
     fn addresses(texts: &[&str]) -> Vec<IpAddr> {
@@ -132,14 +206,113 @@ mod tests {
         );
     }
 
+    /// Names, and the questions that were asked for them, each to be answered by the test.
+    fn names() -> (
+        Names,
+        mpsc::UnboundedReceiver<oneshot::Sender<io::Result<Vec<IpAddr>>>>,
+    ) {
+        let (sender, questions) = mpsc::unbounded_channel();
+        let resolver = Resolver(Arc::new(move |_| {
+            let (answer, answered) = oneshot::channel();
+            let sent = sender.send(answer);
+            async move {
+                sent.expect("the test is there");
+                answered.await.map_err(io::Error::other)?
+            }
+            .boxed()
+        }));
+        let names = Names {
+            resolver,
+            ..Names::default()
+        };
+        (names, questions)
+    }
+
+    fn host() -> Host {
+        Host::Name("imap.example.org".to_owned())
+    }
+
+    #[tokio::test]
+    async fn dials_at_the_same_time_ask_the_resolver_once() {
+        let (names, mut questions) = names();
+        let host = host();
+        let dials = join_all((0..100).map(|_| names.addresses(&host)));
+        let resolver = async {
+            let question = questions.recv().await.expect("a question");
+            question.send(Ok(addresses(&["192.0.2.1"]))).expect("they wait");
+        };
+        let (found, ()) = tokio::join!(dials, resolver);
+        for found in found {
+            assert_eq!(*found.expect("an answer"), *addresses(&["192.0.2.1"]));
+        }
+        assert!(questions.try_recv().is_err(), "one question");
+        // The next one asks anew.
+        let resolver = async {
+            let question = questions.recv().await.expect("a question");
+            question.send(Ok(addresses(&["192.0.2.2"]))).expect("it waits");
+        };
+        let (found, ()) = tokio::join!(names.addresses(&host), resolver);
+        assert_eq!(*found.expect("an answer"), *addresses(&["192.0.2.2"]));
+    }
+
+    #[tokio::test]
+    async fn a_resolver_that_hangs_keeps_nobody_waiting_after_the_first_and_is_asked_once() {
+        let (names, mut questions) = names();
+        let host = host();
+        let resolver = async {
+            let question = questions.recv().await.expect("a question");
+            question.send(Ok(addresses(&["192.0.2.1"]))).expect("it waits");
+        };
+        let (good, ()) = tokio::join!(names.addresses(&host), resolver);
+        let good = good.expect("an answer");
+        assert_eq!(names.addresses(&host).await.expect("the last answer"), good);
+        let hung = questions.recv().await.expect("a question");
+        for _ in 0..100 {
+            // Without a turn of the scheduler: nothing is waited for.
+            let found = names.addresses(&host).now_or_never();
+            assert_eq!(found.expect("at once").expect("the last answer"), good);
+        }
+        assert!(questions.try_recv().is_err(), "it is asked once");
+        // It is back: its answer, that nobody waits for any more, counts from then on.
+        hung.send(Ok(addresses(&["192.0.2.2"]))).expect("it is followed");
+        let resolver = async {
+            let question = questions.recv().await.expect("a question");
+            question
+                .send(Err(io::ErrorKind::NotFound.into()))
+                .expect("it waits");
+        };
+        while names.known.lock().values().any(|known| known.asked.is_some()) {
+            tokio::task::yield_now().await;
+        }
+        let (found, ()) = tokio::join!(names.addresses(&host), resolver);
+        assert_eq!(*found.expect("the last answer"), *addresses(&["192.0.2.2"]));
+    }
+
     #[tokio::test]
     async fn the_last_good_addresses_serve_while_a_name_cannot_be_resolved() {
-        let names = Names::default();
+        let (names, mut questions) = names();
+        let host = host();
+        let good = addresses(&["192.0.2.1"]);
+        let no_answer = || Err(io::ErrorKind::NotFound.into());
+        for (answer, dialled) in [
+            (no_answer(), None),
+            (Ok(good.clone()), Some(&good)),
+            (no_answer(), Some(&good)),
+            (Ok(Vec::new()), Some(&good)),
+        ] {
+            let resolver = async {
+                let question = questions.recv().await.expect("a question");
+                question.send(answer).expect("it waits");
+            };
+            let (found, ()) = tokio::join!(names.addresses(&host), resolver);
+            assert_eq!(found.ok().as_deref(), dialled.map(Vec::as_slice));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_the_machines_resolver_does_not_know_is_an_error() {
         let host = Host::Name("no-such-host.invalid".to_owned());
-        assert!(names.addresses(&host).await.is_err());
-        let good: Arc<[IpAddr]> = addresses(&["192.0.2.1"]).into();
-        names.remember("no-such-host.invalid", &good, Resolver::Answers);
-        assert_eq!(names.addresses(&host).await.expect("the last answer"), good);
+        assert!(Names::default().addresses(&host).await.is_err());
     }
 
     #[tokio::test]
