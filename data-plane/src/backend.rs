@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use self::breaker::{Breaker, Change, Failure, Gate, Policy, Status};
 use self::dial::Dialler;
+use self::establish::EstablishError;
 use self::loops::OwnListeners;
 use crate::report::{BreakerNews, Report};
 use crate::tls::{ClientTls, ClientTlsError, Complaint, PlatformTrust, Validity, Watched};
@@ -203,19 +204,25 @@ impl Backends {
     /// Looks at the files of client certificates, and shows those that were replaced to backends from now on. Their
     /// TLS sessions are forgotten with the certificate that they began with. Reads files: not for a task.
     pub fn look_again(&self) {
-        // Whoever updates the destinations holds this too.
-        let mut trust = self.trust.lock();
-        let before = self.by_name.load();
-        let renewed: Vec<Backend> = before
+        let before = self.by_name.load_full();
+        // A file that takes long to read keeps nobody from updating the destinations.
+        let mut trust = self.trust.lock().clone();
+        let renewed: Vec<(&Arc<Backend>, Backend)> = before
             .values()
-            .filter_map(|backend| backend.renewed(&mut trust))
+            .filter_map(|backend| Some((backend, backend.renewed(&mut trust)?)))
             .collect();
         if renewed.is_empty() {
             return;
         }
-        let mut after = HashMap::clone(&before);
-        for backend in renewed {
-            after.insert(backend.destination.name.clone(), Arc::new(backend));
+        // Whoever updates them holds this too.
+        let _one_at_a_time = self.trust.lock();
+        let mut after = HashMap::clone(&self.by_name.load());
+        for (looked_at, renewed) in renewed {
+            match after.get_mut(&renewed.destination.name) {
+                Some(known) if Arc::ptr_eq(known, looked_at) => *known = Arc::new(renewed),
+                // It was updated meanwhile, and the files were read for that.
+                _ => {}
+            }
         }
         self.by_name.store(Arc::new(after));
     }
@@ -232,9 +239,12 @@ impl Backends {
     }
 
     /// The destination of a name.
-    #[must_use]
-    pub fn get(&self, name: &DestinationName) -> Option<Arc<Backend>> {
-        self.by_name.load().get(name).map(Arc::clone)
+    ///
+    /// # Errors
+    /// When there is none of that name now.
+    pub fn get(&self, name: &DestinationName) -> Result<Arc<Backend>, EstablishError> {
+        let known = self.by_name.load().get(name).map(Arc::clone);
+        known.ok_or_else(|| EstablishError::Unknown(name.clone()))
     }
 
     /// A backend that took a credential and gave no answer: it may be about this client only (behaviour §6.6).

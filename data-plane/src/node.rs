@@ -100,7 +100,7 @@ impl Node {
 
 impl Host for Node {
     fn reset_breaker(&self, destination: &DestinationName) -> Result<(), String> {
-        if self.backends().get(destination).is_none() {
+        if self.backends().get(destination).is_err() {
             return Err(format!("destination {destination} is not configured"));
         }
         self.backends.reset_breaker(destination);

@@ -85,7 +85,8 @@ impl Knowledge {
         })
     }
 
-    pub(crate) fn set_config(&self, config: FleetConfig) {
+    /// Another configuration is in force.
+    pub fn set_config(&self, config: FleetConfig) {
         let before = self.identifier_rules();
         self.config.store(Arc::new(Current::of(config)));
         self.sessions.follow_rules(&before, &self.identifier_rules());

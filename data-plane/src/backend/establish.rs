@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mailswitch_config::table::destination::Endpoint;
-use mailswitch_config::{DestinationName, Forwarding, Protocol, TlsMode};
+use mailswitch_config::{Forwarding, Protocol, TlsMode};
 use mailswitch_dialogue::{BackendLeg, Retry};
 use mailswitch_telemetry::name;
 use tokio::io::AsyncWriteExt as _;
@@ -69,25 +69,25 @@ pub struct Connection<'a> {
 }
 
 impl Backends {
-    /// Makes a leg to a destination. The breaker has heard of the outcome when this returns.
+    /// Makes a leg to a destination, as the caller knows it: what is allowed there was read from the same. The breaker has
+    /// heard of the outcome when this returns.
     ///
     /// # Errors
     /// When there is none. Given up before that, the attempt is reset and says nothing about the destination.
     pub async fn establish<P: Purpose>(
         self: &Arc<Self>,
-        destination: &DestinationName,
+        backend: &Backend,
         protocol: Protocol,
         purpose: &P,
     ) -> Result<P::Made, EstablishError> {
-        let known = self.get(destination);
-        let backend = known.ok_or_else(|| EstablishError::Unknown(destination.clone()))?;
+        let destination = &backend.destination.name;
         let passage = self
             .passed(destination, protocol)
             .map_err(|_| EstablishError::Down(destination.clone()))?;
         let span = tracing::info_span!(name::span::DIAL);
         span.set_attribute(name::DESTINATION, destination.to_string());
         span.set_attribute(name::SERVER_ADDRESS, backend.destination.host.to_string());
-        let attempts = self.attempts(&backend, protocol, purpose);
+        let attempts = self.attempts(backend, protocol, purpose);
         let began = Instant::now();
         let result = attempts.instrument(span).await;
         self.report.dialled(destination, protocol, began.elapsed());

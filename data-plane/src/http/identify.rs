@@ -25,6 +25,7 @@ pub(super) struct Identified {
     pub(super) acting_for: ActingFor,
     /// What becomes of `Expect`: whoever looked into the body has answered it.
     pub(super) expect: Expect,
+    policy: Arc<Policy>,
     rules: Arc<Rules>,
 }
 
@@ -53,14 +54,16 @@ impl NotIdentified {
 }
 
 impl Identified {
-    /// What was identified is still what it would be now. To be asked once it is registered: whoever changes the rules
-    /// follows the registered ones.
+    /// What was identified is still what it would be now, and goes where it would go now. To be asked once it is
+    /// registered: whoever changes the rules follows the registered ones (A2).
     pub(super) fn is_current(&self, front: &Front) -> bool {
-        *self.rules == *front.node.knowledge.identifier_rules()
+        let knowledge = &front.node.knowledge;
+        Arc::ptr_eq(&self.policy.fleet, &knowledge.config()) && *self.rules == *knowledge.identifier_rules()
     }
 }
 
-/// Finds the route, and whom the request names.
+/// Finds the route, and whom the request names. Asked again, it says what is so then: what was read of the body is still
+/// there.
 pub(super) async fn identify(
     request: &Received,
     rest: &mut Rest,
@@ -99,6 +102,7 @@ pub(super) async fn identify(
     Ok(Identified {
         acting_for: acting_for(identity, &route.target, &policy),
         expect,
+        policy,
         rules,
     })
 }

@@ -88,8 +88,7 @@ impl Backend for Path<'_> {
         let name = &route.destination;
         tracing::debug!(destination = %name, rule = ?route.rule, "routed");
         let backends = node.backends();
-        let known = backends.get(name);
-        let backend = known.ok_or_else(|| EstablishError::Unknown(name.clone()))?;
+        let backend = backends.get(name)?;
         let endpoint = backend.destination.endpoint(Protocol::Http);
         let speaks_http2 = endpoint.is_some_and(|endpoint| endpoint.http2);
         let offer = match self.wants {
@@ -112,7 +111,9 @@ impl Backend for Path<'_> {
             max_head_size: node.policy().fleet.http.max_head_size,
             backend,
         };
-        Ok(backends.establish(name, Protocol::Http, &purpose).await?)
+        Ok(backends
+            .establish(&purpose.backend, Protocol::Http, &purpose)
+            .await?)
     }
 
     /// Never asked: an admitted request is sent by its exchange.

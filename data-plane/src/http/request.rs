@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode, Version};
+use http::{Method, Version};
 use hyper::Request;
 use hyper::body::{Body as _, Incoming};
 use hyper::ext::Protocol;
@@ -86,23 +86,22 @@ async fn begin(
     let Some((received, mut going)) = read(request, to_client, connection) else {
         return Then::Nothing;
     };
-    let identified = match identify(&received, &mut going.rest, connection).await {
-        Ok(identified) => identified,
-        Err(error) => {
-            going.to_client.not_identified(&error);
-            return Then::Nothing;
-        }
-    };
     let mut may_reuse = MayReuse::Yes;
     loop {
+        let identified = match identify(&received, &mut going.rest, connection).await {
+            Ok(identified) => identified,
+            Err(error) => {
+                going.to_client.not_identified(&error);
+                return Then::Nothing;
+            }
+        };
         // Registration comes before the first look at the mapping (promise A2).
         let sessions = connection.front.node.knowledge.sessions();
         let registered = sessions.register(identified.acting_for.clone(), about.clone());
         if !identified.is_current(&connection.front) {
-            tracing::info!("identifiers got another form during the request");
+            tracing::debug!("the configuration changed: identified again");
             registered.unregister(LegIsOver::never_stood());
-            going.to_client.answer(StatusCode::SERVICE_UNAVAILABLE);
-            return Then::Nothing;
+            continue;
         }
         let mut path = Path {
             connection,

@@ -117,8 +117,7 @@ impl Backend for Path<'_> {
         span.set_attribute(name::DESTINATION, destination.to_string());
         tracing::debug!(%destination, rule = ?route.rule, "routed");
         let backends = self.front.node.backends();
-        let known = backends.get(destination);
-        let backend = known.ok_or_else(|| EstablishError::Unknown(destination.clone()))?;
+        let backend = backends.get(destination)?;
         let caller = Caller {
             ends: self.client.ends,
             command: &self.login.command,
@@ -131,7 +130,7 @@ impl Backend for Path<'_> {
             ready,
             round_trip,
         } = backends
-            .establish(destination, self.front.listener.protocol, &caller)
+            .establish(&backend, self.front.listener.protocol, &caller)
             .await?;
         Ok(BackendLeg {
             leg,

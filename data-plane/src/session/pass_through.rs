@@ -85,8 +85,8 @@ async fn establish(listed: &PassedThrough, client: &Client, front: &Front) -> Re
     let protocol = front.listener.protocol;
     let purpose = Unread { ends: client.ends };
     let backends = front.node.backends();
-    let made = backends.establish(listed.destination(), protocol, &purpose);
-    Ok(made.await?)
+    let backend = backends.get(listed.destination())?;
+    Ok(backends.establish(&backend, protocol, &purpose).await?)
 }
 
 /// RFC 5321 §3.8: 421 is what a server says that cannot serve, also as its first words.

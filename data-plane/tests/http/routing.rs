@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use mailswitch_config::FleetConfig;
+use mailswitch_config::table::http::{RouteFallback, RouteTarget};
+
 use crate::rig::{Differences, Talk, basic, ok, world};
 
 const MOVED: Differences<'_> = Differences {
@@ -176,4 +179,31 @@ async fn a_client_that_asks_again_at_once_finds_the_leg_of_its_last_request() {
         client.say(ask).await;
     }
     leg.message().await;
+}
+
+#[tokio::test]
+async fn a_fallback_that_changes_while_a_request_is_read_is_the_new_one() {
+    let world = world(Differences {
+        routes: "[[http.route]]\nmatch = \"/**\"\nextract = { from = \"body\", regex = \"user=([^&]+)\" }\nfallback = \"old\"\n",
+        ..Differences::default()
+    })
+    .await;
+    let mut client = Talk::to(world.node.address).await;
+    client
+        .say("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        .await;
+    // Its route is known: the start of its body is read.
+    assert_eq!(client.head().await.start, "HTTP/1.1 100 Continue");
+    let knowledge = &world.node.running.as_ref().expect("a node").node().knowledge;
+    let mut config = FleetConfig::clone(&knowledge.config());
+    let RouteTarget::Extracted(_, fallback) = &mut config.http.routes[0].target else {
+        panic!("{:?}", config.http.routes);
+    };
+    *fallback = RouteFallback::Destination("new".into());
+    knowledge.set_config(config);
+    client.say("a=b&c").await;
+    let mut backend = world.new.accept().await;
+    assert_eq!(backend.message().await.text(), "a=b&c");
+    backend.say(ok("new")).await;
+    assert_eq!(client.message().await.text(), "new");
 }
