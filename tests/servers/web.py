@@ -132,14 +132,16 @@ async def websocket(request):
     await socket.prepare(request)
     note("opened", request)
     await socket.send_str(f"{NAME} {request['user']}")
+    last = time.time_ns() // 1000
     try:
         async for message in socket:
+            last = time.time_ns() // 1000
             if message.type == WSMsgType.TEXT:
                 await socket.send_str(message.data)
             elif message.type == WSMsgType.BINARY:
                 await socket.send_bytes(message.data)
     finally:
-        note("stream ended", request)
+        note("stream ended", request, last=last)
     return socket
 
 

@@ -79,6 +79,8 @@ pub struct Session {
     pub began: Moment,
     /// When it was logged as disconnected; none while it goes on.
     pub ended: Option<Moment>,
+    /// When it had answered its last command, where its last line says so.
+    pub served: Option<Moment>,
 }
 
 impl Dovecot {
@@ -104,8 +106,8 @@ impl Dovecot {
         chown_nobody(&mail)?;
         let (trusted, haproxy_trusted, haproxy) = match announce {
             Announce::None => ("", "", "no"),
-            Announce::Id => ("127.0.0.0/8", "", "no"),
-            Announce::Proxy => ("", "127.0.0.0/8", "yes"),
+            Announce::Id => (place.trusted(), "", "no"),
+            Announce::Proxy => ("", place.trusted(), "yes"),
         };
         let config = fill(
             &[template::DOVECOT, template::DOVECOT_MORE].concat(),
@@ -281,8 +283,8 @@ fn greeted_once(sieves: SocketAddr, announce: Announce, ca: &Ca) -> Result<()> {
     Ok(())
 }
 
-/// Connects without a byte: a listener with `haproxy` would log a missing header, so it is closed at once.
-pub(crate) fn listens(address: SocketAddr) -> bool {
+/// Whether somebody listens there. Connects without a byte: a listener with `haproxy` would log a missing header, so it is closed at once.
+pub fn listens(address: SocketAddr) -> bool {
     std::net::TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok()
 }
 
@@ -301,21 +303,25 @@ pub(crate) fn chown_nobody(path: &Path) -> Result<()> {
 /// The processes that let in and that serve write by themselves: on a busy machine an end is in the log before its login.
 fn parse_sessions(log: &str) -> Vec<Session> {
     let mut sessions: Vec<Session> = Vec::new();
-    let mut ends: HashMap<&str, VecDeque<Moment>> = HashMap::new();
+    let mut ends: HashMap<&str, VecDeque<(Moment, Option<Moment>)>> = HashMap::new();
     for line in log.lines() {
         let Some(at) = moment(line) else { continue };
         if let Some((head, rest)) = line.split_once("-login: Info: Login: user=<") {
             let protocol = head.rsplit(' ').next().unwrap_or_default();
             sessions.extend(parse_login(protocol, rest, at));
         } else if let Some(id) = ended_session(line) {
-            ends.entry(id).or_default().push_back(at);
+            ends.entry(id)
+                .or_default()
+                .push_back((at, last_command(line, at)));
         }
     }
     // A login that was dialled anew is two sessions of one name.
     for session in &mut sessions {
-        session.ended = ends
+        let end = ends
             .get_mut(session.session.as_str())
             .and_then(VecDeque::pop_front);
+        session.ended = end.map(|(ended, _)| ended);
+        session.served = end.and_then(|(_, served)| served);
     }
     sessions
 }
@@ -327,6 +333,14 @@ fn ended_session(line: &str) -> Option<&str> {
     }
     let (head, _) = line.split_once(">: Info: ")?;
     Some(head.rsplit_once('<')?.1)
+}
+
+/// `Disconnected: Connection closed (NOOP finished 0.201 secs ago) in=109 out=1565`
+fn last_command(line: &str, at: Moment) -> Option<Moment> {
+    let (_, rest) = line.split_once(" finished ")?;
+    let (seconds, _) = rest.split_once(" secs ago")?;
+    let ago = Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?;
+    Some(Moment(at.0.checked_sub(u64::try_from(ago.as_micros()).ok()?)?))
 }
 
 /// `alice@example.org>, method=PLAIN, rip=127.9.9.9, …, session=<abc>`, with or without the commas.
@@ -352,6 +366,7 @@ fn parse_login(protocol: &str, rest: &str, at: Moment) -> Option<Session> {
         method: field("method")?,
         began: at,
         ended: None,
+        served: None,
     })
 }
 

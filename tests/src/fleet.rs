@@ -36,6 +36,8 @@ pub struct Plan<'a> {
     pub otlp: Option<SocketAddr>,
     /// The `[cutover]` table.
     pub cutover: &'a str,
+    /// `[database] url`; none: the control plane's private PostgreSQL.
+    pub database: Option<&'a str>,
 }
 
 impl Default for Plan<'_> {
@@ -45,6 +47,7 @@ impl Default for Plan<'_> {
             nodes: 2,
             otlp: None,
             cutover: "hold_login_timeout = \"30s\"\nmax_hold = \"20s\"\ndrain_timeout = \"10s\"\n",
+            database: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The directory's name is short, because Unix sockets live in it (107 bytes). The network is 127.a.b.0/24 with
 //! a and b made from the process id, so that tests that run at the same time never want the same port, and a
 //! client address in a backend's log says which client it was. Ports stay below the range that the kernel
-//! hands out for outgoing connections.
+//! hands out for outgoing connections. On a host of a net of its own (`net.rs`) the network is that net's.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
@@ -14,14 +14,24 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::net::CIDR;
+
 /// A directory and a network. The directory is removed when the value is dropped, unless `MAILSWITCH_KEEP` is
 /// set or the test is panicking.
 #[derive(Debug)]
 pub struct Place {
     directory: Option<tempfile::TempDir>,
     path: PathBuf,
-    network: (u8, u8),
+    network: Network,
     next_port: AtomicU16,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Network {
+    /// 127.a.b.0/24.
+    Loopback(u8, u8),
+    /// The servers' address on this host.
+    Host(IpAddr),
 }
 
 static PLACES: AtomicU32 = AtomicU32::new(0);
@@ -35,7 +45,7 @@ impl Place {
         let number = std::process::id()
             .wrapping_mul(7)
             .wrapping_add(PLACES.fetch_add(1, Ordering::Relaxed));
-        let network = (
+        let network = Network::Loopback(
             16 + u8::try_from((number >> 8) % 200)?,
             u8::try_from(number & 0xff)?,
         );
@@ -52,16 +62,39 @@ impl Place {
         &self.path
     }
 
+    /// The same directory on a host of a net; to be used on that host, and not after `self`.
+    #[must_use]
+    pub fn on_host(&self, server: IpAddr) -> Self {
+        Self {
+            directory: None,
+            path: self.path.clone(),
+            network: Network::Host(server),
+            next_port: AtomicU16::new(10_000),
+        }
+    }
+
     /// The address with this last octet.
     #[must_use]
     pub fn address(&self, host: u8) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(127, self.network.0, self.network.1, host))
+        match self.network {
+            Network::Loopback(a, b) => IpAddr::V4(Ipv4Addr::new(127, a, b, host)),
+            Network::Host(server) => server,
+        }
     }
 
     /// The servers' address.
     #[must_use]
     pub fn server(&self) -> IpAddr {
         self.address(1)
+    }
+
+    /// Whom a backend believes what it is told about its clients.
+    #[must_use]
+    pub fn trusted(&self) -> &'static str {
+        match self.network {
+            Network::Loopback(..) => "127.0.0.0/8",
+            Network::Host(_) => CIDR,
+        }
     }
 
     /// A port on `address` that nobody listens on.

@@ -9,10 +9,11 @@ use std::{
 
 use crate::{
     ca::{Ca, Issued},
-    dovecot::{Announce, Dovecot, Plaintext, listens, log_tail},
+    dovecot::{self, Announce, Dovecot, Plaintext, listens, log_tail},
     place::Place,
     process::Process,
     template::{self, fill},
+    when::Moment,
 };
 use anyhow::{Context, Result};
 
@@ -36,6 +37,8 @@ pub struct Accepted {
     pub queue_id: String,
     pub client: IpAddr,
     pub user: String,
+    /// The beginning of the second in which it did: its log has no more.
+    pub at: Moment,
 }
 
 impl Postfix {
@@ -55,7 +58,7 @@ impl Postfix {
         let smtp = place.port(address)?;
         let (trusted, upstream) = match dovecot.announce {
             Announce::None => ("", ""),
-            Announce::Id => ("127.0.0.0/8", ""),
+            Announce::Id => (place.trusted(), ""),
             Announce::Proxy => ("", "haproxy"),
         };
         let words = [
@@ -195,7 +198,20 @@ fn parse_accepted(line: &str) -> Option<Accepted> {
         queue_id: queue_id.to_owned(),
         client,
         user: user.split([',', ' ']).next()?.to_owned(),
+        at: second(line)?,
     })
+}
+
+/// The time at the beginning of a line, `Nov 23 10:22:11 `, which names no year: the last one that it can be of.
+fn second(line: &str) -> Option<Moment> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let month = MONTHS.find(line.get(..3)?)? / 3 + 1;
+    let (day, time) = (line.get(4..6)?.trim(), line.get(7..15)?);
+    let this_year = 1970 + Moment::now().0 / 1_000_000 / 31_556_952;
+    (this_year - 1..=this_year + 1)
+        .filter_map(|year| dovecot::moment(&format!("{year}-{month:02}-{day:0>2} {time}.000000")))
+        .filter(|at| *at <= Moment::now())
+        .max()
 }
 
 /// The queue id and the client of a line that has both.
@@ -205,4 +221,22 @@ fn parse_client(line: &str) -> Option<(&str, IpAddr)> {
     let (_, after) = rest.split_once('[')?;
     let (client, _) = after.split_once(']')?;
     Some((queue_id, client.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_was_taken_is_read_from_the_log() {
+        let line = "Nov  3 10:22:11 host legacy-smtp/smtpd[12]: 4ABC: client=unknown[127.1.2.3], sasl_method=PLAIN, sasl_username=a@x.test";
+        let taken = parse_accepted(line).expect("it is one");
+        assert_eq!(
+            (taken.queue_id.as_str(), taken.user.as_str()),
+            ("4ABC", "a@x.test")
+        );
+        assert!(
+            taken.at <= Moment::now() && taken.at.plus(Duration::from_secs(367 * 86_400)) > Moment::now()
+        );
+    }
 }

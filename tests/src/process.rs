@@ -93,6 +93,11 @@ impl Process {
         Ok(())
     }
 
+    /// Sends a signal to it and to all that it has started.
+    pub fn signal_all(&self, signal: Signal) -> Result<()> {
+        killpg(Pid::from_raw(self.pid()), signal).with_context(|| format!("{signal} to {}", self.name))
+    }
+
     /// SIGTERM, and waits for its end.
     pub fn stop(&mut self, limit: Duration) -> Result<ExitStatus> {
         self.signal(Signal::SIGTERM)?;

@@ -51,7 +51,7 @@ impl Said {
 }
 
 impl ControlPlane {
-    pub(crate) fn start(place: &Place, plan: &Plan<'_>) -> Result<Self> {
+    pub fn start(place: &Place, plan: &Plan<'_>) -> Result<Self> {
         let directory = place.folder("cp")?;
         let pki = place.path().join("pki");
         let address = place.port(place.server())?;
@@ -94,10 +94,14 @@ impl ControlPlane {
 
     fn toml(&self, plan: &Plan<'_>) -> String {
         let telemetry = telemetry(plan.otlp);
+        let database = plan
+            .database
+            .map(|url| format!("[database]\nurl = \"{url}\"\n\n"))
+            .unwrap_or_default();
         format!(
             "[control_plane]\nbind = \"{address}\"\nadvertise = \"https://{address}\"\nstate_dir = \"{state}\"\n\
              ca = \"{pki}/ca.pem\"\ncert = \"{pki}/control-plane-cp1.pem\"\nkey = \"{pki}/control-plane-cp1.key\"\n\n\
-             [metrics]\nbind = \"{metrics}\"\n\n{telemetry}",
+             [metrics]\nbind = \"{metrics}\"\n\n{database}{telemetry}",
             address = self.address,
             state = self.directory.join("state").display(),
             pki = self.pki.display(),

@@ -73,6 +73,7 @@ impl WebFleet {
                 nodes: plan.nodes,
                 otlp: plan.otlp,
                 cutover: plan.cutover,
+                database: None,
             },
         )?;
         let mut fleet = Self {

@@ -54,6 +54,9 @@ pub struct Entry {
     pub length: usize,
     #[serde(default)]
     pub sha256: String,
+    /// Of a stream that ended: when it last answered something.
+    #[serde(default)]
+    pub last: Option<Moment>,
 }
 
 impl Entry {
