@@ -14,10 +14,14 @@ use super::limits::after;
 /// How long a connection without an open request may stay.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// For a head: the first one from the start, a later one from its first byte.
-    pub(super) head: Duration,
+    /// For the first head, from the start.
+    pub(super) first_head: Duration,
+    /// For a later one, from its first byte.
+    pub(super) next_head: Duration,
     /// Between two requests.
     pub(super) idle: Duration,
+    /// Bytes without a request, where heads cannot be told from them.
+    pub(super) chatter: u64,
 }
 
 /// What a connection was too slow with.
@@ -27,6 +31,8 @@ pub(super) enum Late {
     Head,
     /// It was idle.
     Idle,
+    /// It said much, and asked for nothing.
+    Chatter,
 }
 
 /// Whether a begun head can be told from other bytes: frames of HTTP/2 need not be one.
@@ -118,22 +124,39 @@ impl Activity {
     }
 
     async fn late_since(&self, requests: Requests, patience: Patience, heads: Heads) -> Late {
-        if requests.begun == 0 {
-            sleep_until(after(requests.idle_since, patience.head).into()).await;
-            return Late::Head;
-        }
-        let next_head_begins = async {
-            match heads {
-                Heads::Visible => self.traffic.more_than(requests.read_then).await,
-                Heads::Hidden => std::future::pending().await,
+        let (time, at_end) = match requests.begun {
+            0 => (patience.first_head, Late::Head),
+            _ => (patience.idle, Late::Idle),
+        };
+        let said = async {
+            match (heads, at_end) {
+                (Heads::Visible, Late::Head) => std::future::pending().await,
+                // The next head begins.
+                (Heads::Visible, _) => self.traffic.more_than(requests.read_then).await,
+                (Heads::Hidden, _) => {
+                    let much = requests.read_then + patience.chatter;
+                    self.traffic.more_than(much).await;
+                }
             }
         };
         tokio::select! {
-            () = next_head_begins => {
-                tokio::time::sleep(patience.head).await;
-                Late::Head
-            }
-            () = sleep_until(after(requests.idle_since, patience.idle).into()) => Late::Idle,
+            () = said => match heads {
+                Heads::Visible => {
+                    tokio::time::sleep(patience.next_head).await;
+                    Late::Head
+                }
+                Heads::Hidden => Late::Chatter,
+            },
+            () = sleep_until(after(requests.idle_since, time).into()) => at_end,
+        }
+    }
+
+    /// Ends when the client has said its last byte, or is gone, whether or not somebody reads what it sent before. Found
+    /// out by looking now and then: the socket tells one task only, and that one waits for room.
+    pub(super) async fn client_left(&self) {
+        const LOOK_EVERY: Duration = Duration::from_millis(500);
+        while !self.traffic.is_half_closed() {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Connection {
     pub(super) front: Arc<Front>,
     pub(super) ends: ClientEnds,
     pub(super) pool: Pool,
-    /// Counted among those who have not signed in until the first request is read.
+    /// Counted among those who have not signed in until a request is admitted.
     pub(super) permit: Mutex<Option<Permit>>,
     /// HTTP/1.1: who gets the connection itself, behind a 101.
     pub(super) switching: Mutex<Option<oneshot::Sender<ClientHalf>>>,
@@ -35,7 +35,7 @@ pub(super) struct Connection {
     /// One for each request that is not over at its backend.
     unfinished: Arc<Semaphore>,
     id: SessionId,
-    activity: Arc<Activity>,
+    pub(super) activity: Arc<Activity>,
 }
 
 impl Connection {
@@ -59,6 +59,13 @@ impl Connection {
         })
     }
 
+    /// A request is on its way to a backend.
+    pub(super) fn signed_in(&self) {
+        if let Some(permit) = self.permit.lock().as_mut() {
+            permit.signed_in();
+        }
+    }
+
     /// Of one request: both sides' logs of a connection can be joined, and each request be told apart.
     pub(super) fn session_id(&self, number: u64) -> SessionId {
         SessionId::new(&format!("{}-{number:x}", self.id))
@@ -77,11 +84,6 @@ impl Service<Request<Incoming>> for Requests {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let connection = &self.0;
         let (number, busy) = connection.activity.begin();
-        if number == 1
-            && let Some(permit) = connection.permit.lock().as_mut()
-        {
-            permit.signed_in();
-        }
         let policy = connection.front.node.policy();
         let most = policy.fleet.http.max_keepalive_requests;
         let last = if most > 0 && number >= most {

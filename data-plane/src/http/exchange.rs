@@ -44,6 +44,17 @@ pub(super) struct Going {
     pub(super) upgraded: OnUpgrade,
 }
 
+impl Going {
+    /// Ends when the client has gone, also one whose body nobody reads now: the library sees the end only behind it.
+    pub(super) async fn client_gone(&mut self, connection: &Connection) {
+        let unread = self.rest.is_unread();
+        tokio::select! {
+            () = self.to_client.gone() => {}
+            () = connection.activity.client_left(), if unread => {}
+        }
+    }
+}
+
 /// How an exchange went on.
 #[derive(Debug)]
 pub(super) enum Exchanged {

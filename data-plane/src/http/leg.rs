@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 
-use super::lent::{Lent, Loan, Traffic};
+use super::lent::{Lent, Loan};
 use super::limits::MOST_FIELDS;
 use super::upload::Upload;
 use crate::backend::Backend;
@@ -49,7 +49,6 @@ pub(super) struct Leg {
     loan: Loan,
     /// What was read behind a 101.
     rest: oneshot::Receiver<Bytes>,
-    traffic: Arc<Traffic>,
 }
 
 /// Whether a leg has served a request before.
@@ -121,8 +120,7 @@ impl Leg {
         version: HttpVersion,
         round_trip: Duration,
     ) -> hyper::Result<Self> {
-        let traffic = Arc::new(Traffic::default());
-        let (lent, loan) = Lent::new(stream, Arc::clone(&traffic));
+        let (lent, loan) = Lent::new(stream);
         let io = TokioIo::new(lent);
         let (rest_sender, rest) = oneshot::channel();
         let helpers = Helpers::default();
@@ -163,7 +161,6 @@ impl Leg {
             helpers,
             loan,
             rest,
-            traffic,
         })
     }
 
@@ -177,7 +174,7 @@ impl Leg {
 
     /// Bytes that the backend has sent.
     pub(super) fn read(&self) -> u64 {
-        self.traffic.read()
+        self.loan.traffic().read()
     }
 
     /// Sends a request. One at a time.

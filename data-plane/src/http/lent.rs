@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+use futures::FutureExt as _;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::sync::{Notify, oneshot};
 
 use crate::tls::Stream;
@@ -20,23 +21,26 @@ use crate::tls::Stream;
 /// The library has it.
 #[derive(Debug)]
 pub(super) struct Lent {
-    // Locked for one system call at a time, and by the library alone until it is taken back.
-    stream: Arc<Mutex<Option<Stream>>>,
-    _until_dropped: oneshot::Sender<Infallible>,
     traffic: Arc<Traffic>,
+    _until_dropped: oneshot::Sender<Infallible>,
 }
 
 /// Whoever has lent it. Dropped, it does not take it back.
 #[derive(Debug)]
 pub(super) struct Loan {
-    stream: Arc<Mutex<Option<Stream>>>,
+    traffic: Arc<Traffic>,
     dropped: oneshot::Receiver<Infallible>,
 }
 
 impl Loan {
+    /// What moves on it.
+    pub(super) fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
     /// The connection, at once: the library finds none any more. None: it was taken before.
     pub(super) fn take(&self) -> Option<Stream> {
-        self.stream.lock().take()
+        self.traffic.stream.lock().take()
     }
 
     /// The connection, once the library has dropped it.
@@ -47,9 +51,11 @@ impl Loan {
     }
 }
 
-/// What has moved on a lent connection.
-#[derive(Debug, Default)]
+/// A lent connection, and what has moved on it.
+#[derive(Debug)]
 pub(super) struct Traffic {
+    // Locked for one system call at a time, and by the library alone until it is taken back.
+    stream: Mutex<Option<Stream>>,
     read: AtomicU64,
     /// The peer does not take what is written now.
     stalled: AtomicBool,
@@ -69,6 +75,20 @@ impl Traffic {
         self.stalled.load(Ordering::Relaxed)
     }
 
+    /// The peer has said its last byte, or is gone. Seen also where nobody reads what it sent before.
+    pub(super) fn is_half_closed(&self) -> bool {
+        let stream = self.stream.lock();
+        // Of what the runtime knows about the socket this asks for the peer's end alone, and waits for nothing.
+        let ready = stream
+            .as_ref()
+            .and_then(|stream| stream.tcp().ready(Interest::PRIORITY).now_or_never());
+        match ready {
+            Some(Ok(ready)) => ready.is_read_closed(),
+            Some(Err(_)) => true,
+            None => stream.is_none(),
+        }
+    }
+
     /// Ends when more than `seen` bytes have been read.
     pub(super) async fn more_than(&self, seen: u64) {
         loop {
@@ -83,23 +103,28 @@ impl Traffic {
 }
 
 impl Lent {
-    pub(super) fn new(stream: Stream, traffic: Arc<Traffic>) -> (Self, Loan) {
+    pub(super) fn new(stream: Stream) -> (Self, Loan) {
         let (_until_dropped, dropped) = oneshot::channel();
-        let stream = Arc::new(Mutex::new(Some(stream)));
+        let traffic = Arc::new(Traffic {
+            stream: Mutex::new(Some(stream)),
+            read: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
+            came: Notify::new(),
+        });
         let loan = Loan {
-            stream: Arc::clone(&stream),
+            traffic: Arc::clone(&traffic),
             dropped,
         };
         let lent = Self {
-            stream,
-            _until_dropped,
             traffic,
+            _until_dropped,
         };
         (lent, loan)
     }
 
     fn with<T>(&self, poll: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        match self.stream.lock().as_mut() {
+        match self.traffic.stream.lock().as_mut() {
             Some(stream) => poll(Pin::new(stream)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }

@@ -32,6 +32,12 @@ pub(super) fn read_buffer(http: &Http) -> usize {
     http.max_head_size.max(64 * 1024)
 }
 
+/// Bytes of a connection of HTTP/2 that asks for nothing: pings, settings, frames that mean nothing (CVE-2019-9512, -9515,
+/// -9518). Each is answered before the next is read, so none is kept; this ends the work. The largest head fits into it.
+pub(super) fn idle_chatter(http: &Http) -> u64 {
+    (http.max_head_size.max(64 * 1024) * 2) as u64
+}
+
 /// A time of the configuration from now on. What is longer than any connection lives is for ever: the clock ends
 /// somewhere, too.
 pub(super) fn after(since: Instant, time: Duration) -> Instant {

@@ -109,8 +109,11 @@ async fn begin(
             wants: received.upgrade().map_or(Wants::Exchange, |_| Wants::WebSocket),
             may_reuse,
         };
-        let admitted = match admit::admit(registered, &mut path, going.to_client.gone()).await {
-            Outcome::Admitted(admitted) => admitted,
+        let admitted = match admit::admit(registered, &mut path, going.client_gone(connection)).await {
+            Outcome::Admitted(admitted) => {
+                connection.signed_in();
+                admitted
+            }
             Outcome::TemporaryFailure(failure) => {
                 going.to_client.temporary_failure(&failure);
                 return Then::Nothing;

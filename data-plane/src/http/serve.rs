@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::busy::{Activity, Heads, Late, Patience};
 use super::connection::{Connection, Requests};
-use super::lent::{Lent, Loan, Traffic};
+use super::lent::{Lent, Loan};
 use super::limits;
 use super::upgrade::ClientHalf;
 use crate::drive::Leg;
@@ -35,8 +35,8 @@ pub(crate) async fn serve(leg: Leg, client: Client, front: &Arc<Front>) {
         return;
     };
     let version = stream.http_version();
-    let traffic = Arc::new(Traffic::default());
-    let activity = Activity::new(Arc::clone(&traffic));
+    let (lent, loan) = Lent::new(stream);
+    let activity = Activity::new(Arc::clone(loan.traffic()));
     let Client {
         id,
         ends,
@@ -47,16 +47,16 @@ pub(crate) async fn serve(leg: Leg, client: Client, front: &Arc<Front>) {
     let http = front.node.policy();
     let http = &http.fleet.http;
     let patience = Patience {
-        head: front.listener.preauth_timeout,
+        first_head: front.listener.preauth_timeout,
+        next_head: http.relay_idle.max(front.listener.preauth_timeout),
         idle: http.keepalive_timeout,
+        chatter: limits::idle_chatter(http),
     };
-    let (lent, loan) = Lent::new(stream, Arc::clone(&traffic));
     let served = Served {
         lent,
         loan,
         connection: &connection,
         activity: &activity,
-        traffic: &traffic,
         patience,
         control: &control,
         http,
@@ -104,7 +104,6 @@ struct Served<'a> {
     loan: Loan,
     connection: &'a Arc<Connection>,
     activity: &'a Arc<Activity>,
-    traffic: &'a Arc<Traffic>,
     patience: Patience,
     control: &'a control::Connection,
     http: &'a Http,
@@ -148,7 +147,7 @@ impl Served<'_> {
         };
         match (late, taker) {
             (None, Some(taker)) => Closing::Switched(stream, rest, taker),
-            (Some(Late::Head), _) if !self.traffic.is_stalled() => {
+            (Some(Late::Head), _) if !self.loan.traffic().is_stalled() => {
                 Closing::Say(stream, StatusCode::REQUEST_TIMEOUT)
             }
             _ => Closing::Close(stream),
@@ -184,9 +183,10 @@ impl Served<'_> {
                         connection.as_mut().graceful_shutdown();
                     }
                     late = &mut late, if !ending => {
-                        if late == Late::Head {
-                            // It may not even have begun to speak HTTP/2.
-                            break;
+                        match late {
+                            // It may not even have begun to speak HTTP/2, or speaks without asking for anything.
+                            Late::Head | Late::Chatter => break,
+                            Late::Idle => {}
                         }
                         ending = true;
                         connection.as_mut().graceful_shutdown();

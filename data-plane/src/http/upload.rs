@@ -17,6 +17,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use mailswitch_http_rules::{BodyLength, relayed_trailers};
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
+use zeroize::Zeroizing;
 
 /// A client that does not wait for the 100 it asked for would wait for us, and the backend for it. After this the body is
 /// sent on unasked (RFC 9110 §10.1.1: nobody has to wait for ever).
@@ -71,18 +72,23 @@ impl Rest {
 
     /// Reads ahead until there are `cap` bytes, or all of it. What is given stays part of the body.
     pub(super) async fn read_ahead(&mut self, cap: usize) -> Result<Bytes, BodyFailed> {
-        let mut ahead = Vec::from(std::mem::take(&mut self.ahead));
-        while let Some(incoming) = self.incoming.as_mut().filter(|_| ahead.len() < cap) {
+        let mut ahead = Wiped::of(&std::mem::take(&mut self.ahead));
+        while let Some(incoming) = self.incoming.as_mut().filter(|_| ahead.0.len() < cap) {
             match http_body_util::BodyExt::frame(incoming).await {
                 Some(frame) => match frame.map_err(BodyFailed)?.into_data() {
-                    Ok(data) => ahead.extend_from_slice(&data),
+                    Ok(data) => ahead.append(&data),
                     Err(frame) => self.trailers = frame.into_trailers().ok(),
                 },
                 None => self.incoming = None,
             }
         }
-        self.ahead = ahead.into();
+        self.ahead = Bytes::from_owner(ahead.0);
         Ok(self.ahead.slice(..cap.min(self.ahead.len())))
+    }
+
+    /// Something of it is still at the client, or on its way from there.
+    pub(super) fn is_unread(&self) -> bool {
+        self.incoming.is_some()
     }
 
     /// A second body like this one, if nothing of it is still at the client.
@@ -93,6 +99,25 @@ impl Rest {
             trailers: self.trailers.clone(),
             length: self.length,
         })
+    }
+}
+
+/// What is collected of a body: a form's password may be in it. Wiped when the last part of it was sent on, and nowhere
+/// left behind as it grows.
+struct Wiped(Zeroizing<Vec<u8>>);
+
+impl Wiped {
+    fn of(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.to_vec()))
+    }
+
+    fn append(&mut self, bytes: &[u8]) {
+        if self.0.capacity() - self.0.len() < bytes.len() {
+            let mut larger = Vec::with_capacity((self.0.len() + bytes.len()) * 2);
+            larger.extend_from_slice(&self.0);
+            self.0 = Zeroizing::new(larger);
+        }
+        self.0.extend_from_slice(bytes);
     }
 }
 

@@ -139,7 +139,16 @@ async fn moves_while_it_is_used(listener: &str) {
             _ => tokio::spawn(use_it_over_http2(Arc::clone(&node), name, Arc::clone(&stop))),
         })
         .collect();
-    for round in 0..30 {
+    let have_served = || {
+        truths
+            .iter()
+            .all(|truth| truth.executed.lock().expect("no panic").len() > 100)
+    };
+    for round in 0.. {
+        // However slow this machine is now.
+        if round >= 30 && have_served() {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(rand::random_range(0..40))).await;
         let held = hold(&node, Duration::from_secs(30));
         quiet(&node, held).await;
@@ -153,7 +162,7 @@ async fn moves_while_it_is_used(listener: &str) {
     for client in clients {
         answered += client.await.expect("every request is answered with 200").len();
     }
-    assert!(answered > 200, "{answered}");
+    assert!(answered > 100, "{answered}");
     let mut all = HashMap::<String, usize>::new();
     for truth in &truths {
         for (request, times) in truth.executed.lock().expect("no panic").iter() {
@@ -165,10 +174,6 @@ async fn moves_while_it_is_used(listener: &str) {
         .filter(|(request, times)| request.starts_with("POST") && **times > 1)
         .collect();
     assert!(twice.is_empty(), "{twice:?}");
-    let moved = truths
-        .iter()
-        .all(|truth| truth.executed.lock().expect("no panic").len() > 20);
-    assert!(moved, "both have served");
     registered(&node, 0).await;
 }
 

@@ -219,6 +219,21 @@ async fn a_client_that_leaves_while_it_waits_gives_its_place_back() {
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_while_it_waits_with_a_body_that_nobody_reads_gives_its_place_back() {
+    let World { node, .. } = world(Differences::default()).await;
+    hold(&node, LONG);
+    for body in [0, 20_000] {
+        let mut client = Talk::to(node.address).await;
+        client
+            .say(ask("POST", "Content-Length: 1000000\r\n") + &"x".repeat(body))
+            .await;
+        registered(&node, 1).await;
+        drop(client);
+        registered(&node, 0).await;
+    }
+}
+
+#[tokio::test]
 async fn an_event_stream_ends_whole_at_a_quiet_moment_of_the_drain() {
     let World { node, old, .. } = world(Differences::default()).await;
     let mut client = Talk::to(node.address).await;

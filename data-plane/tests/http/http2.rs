@@ -355,6 +355,41 @@ async fn more_streams_than_one_connection_may_have_are_refused() {
 }
 
 #[tokio::test]
+async fn frames_that_ask_for_nothing_end_a_connection_that_has_no_request() {
+    let world = world(TLS).await;
+    let pings = |_| frame(6, 0, 0, &[0; 8]).repeat(16);
+    assert_eq!(flood(&world.node, pings).await, Ok(()));
+    let settings = |_| frame(4, 0, 0, &[0, 3, 0, 0, 0, 100]).repeat(16);
+    assert_eq!(flood(&world.node, settings).await, Ok(()));
+    let unknown = |_| frame(0xfa, 0, 0, &[0; 1000]);
+    assert_eq!(flood(&world.node, unknown).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_client_that_pings_and_never_reads_is_not_read_on() {
+    let world = world(TLS).await;
+    let mut stream = secured(&world.node).await;
+    let mut first = PREFACE.to_vec();
+    first.extend(frame(4, 0, 0, &[]));
+    // With a request open: without one it would be closed.
+    first.extend(frame(1, 5, 1, &get()));
+    stream.write_all(&first).await.expect("written");
+    let mut backend = world.old.accept().await;
+    backend.message().await;
+    let pings = frame(6, 0, 0, &[0; 8]).repeat(1000);
+    let most = 64 * 1024 * 1024 / pings.len();
+    let mut taken = 0;
+    while taken < most {
+        match tokio::time::timeout(Duration::from_secs(2), stream.write_all(&pings)).await {
+            Ok(written) => written.expect("it is still there"),
+            Err(_) => break,
+        }
+        taken += 1;
+    }
+    assert!(taken < most, "every answer was kept for it");
+}
+
+#[tokio::test]
 async fn a_ping_flood_leaves_other_clients_alone() {
     let world = world(TLS).await;
     let node = &world.node;

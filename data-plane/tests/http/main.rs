@@ -2,6 +2,7 @@
 //! and clients are in the end-to-end tests.
 
 mod back_and_forth;
+mod before_login;
 mod bodies;
 mod cutover;
 mod http2;

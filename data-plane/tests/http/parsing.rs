@@ -183,6 +183,7 @@ async fn too_large_a_head_and_too_many_fields_are_431() {
 async fn a_head_that_comes_late_is_answered_408_the_first_one_and_a_later_one() {
     let world = world(Differences {
         listener: "preauth_timeout = \"300ms\"",
+        http: "relay_idle = \"300ms\"",
         ..Differences::default()
     })
     .await;
@@ -202,6 +203,26 @@ async fn a_head_that_comes_late_is_answered_408_the_first_one_and_a_later_one() 
     client.say("GET / HT").await;
     assert_eq!(client.message().await.start, "HTTP/1.1 408 Request Timeout");
     client.ends().await;
+}
+
+#[tokio::test]
+async fn a_later_head_may_be_as_slow_as_anything_that_moves() {
+    let world = world(Differences {
+        listener: "preauth_timeout = \"300ms\"",
+        ..Differences::default()
+    })
+    .await;
+    let mut client = Talk::to(world.node.address).await;
+    client.say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut backend = world.old.accept().await;
+    backend.message().await;
+    backend.say(ok("hello")).await;
+    client.message().await;
+    client.say("GET /2 HT").await;
+    // Only the first head has to come within preauth_timeout (behaviour 8.3).
+    assert!(client.is_silent(Duration::from_millis(700)).await);
+    client.say("TP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(backend.message().await.start, "GET /2 HTTP/1.1");
 }
 
 #[tokio::test]

@@ -51,6 +51,11 @@ pub(crate) const BY_AUTHORIZATION: &str =
     "[[http.route]]\nmatch = \"/**\"\nextract = { from = \"authorization\" }\n";
 
 pub(crate) async fn world(differences: Differences<'_>) -> World {
+    world_for(4096, differences).await
+}
+
+/// With this many descriptors to spend.
+pub(crate) async fn world_for(descriptors: u64, differences: Differences<'_>) -> World {
     let (old, new) = (Backend::new().await, Backend::new().await);
     let files = tempfile::tempdir().expect("a directory");
     let moved = files.path().join("moved.tsv");
@@ -121,7 +126,7 @@ bind = ["127.0.0.1:0"]
     std::fs::write(&path, toml).expect("written");
     let checked =
         NodeConfig::load(&path, &Environment::default()).unwrap_or_else(|findings| panic!("{findings}"));
-    let running = start(checked.config, 4096, None).await.expect("a node");
+    let running = start(checked.config, descriptors, None).await.expect("a node");
     let address = running.addresses()[0];
     let node = Node {
         running: Some(running),

@@ -88,6 +88,11 @@ fn pings_settings_and_empty_data_cost_a_node_no_memory() -> Result<()> {
         // Each piece is ten frames. They are answered or end the connection; they are not kept.
         let said = flood(&scene, &node, what, 5_000)?;
         assert!(said["sent"].is_number(), "{what}: {said}");
+        if what != "empty" {
+            // There is no request that they could belong to.
+            assert!(said["closed"] == true || said["goaway"].is_number(), "{said}");
+            assert!(said["sent"].as_u64() < Some(5_000), "{said}");
+        }
         let now = memory(&node)?;
         assert!(
             now < before + 64 * 1024,

@@ -71,7 +71,7 @@ fn an_idle_connection_is_closed_without_a_word_and_a_begun_head_with_408() -> Re
     let backend = Recorder::named(&scene.place, "legacy")?;
     let port = scene.place.port(scene.place.address(2))?;
     let tables = at("legacy", backend.address, "plain", "forwarding = \"none\"\n")
-        + "[http]\nkeepalive_timeout = \"1s\"\n"
+        + "[http]\nkeepalive_timeout = \"1s\"\nrelay_idle = \"1s\"\n"
         + BY_LOGIN
         + &format!(
             "[listener.quick]\nprotocol = \"http\"\nbind = [\"{port}\"]\ntls = \"plain\"\npreauth_timeout = \"1s\"\n"
