@@ -4,11 +4,13 @@
 //! - `stream`: the life of one stream: Hello, then what comes and what is to be said, in any order.
 //! - `take`: snapshots and deltas become the table, the state file, the configuration.
 //! - `say`: acknowledgements, as levels (promise Q6).
+//! - `ask`: for leases (promise L1).
 //! - `answer`: requests.
 //! - `goodbye`: leaving the fleet, and coming back (promise N2).
 //! - `backoff`: when to try again.
 
 mod answer;
+mod ask;
 mod backoff;
 mod goodbye;
 mod say;

@@ -6,6 +6,7 @@ mod buffers;
 pub mod drive;
 pub mod feed;
 mod http;
+pub(crate) mod lease;
 pub mod listen;
 pub mod node;
 pub mod policy;

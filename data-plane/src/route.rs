@@ -1,5 +1,6 @@
 //! What resolving a login gives: the destination, and the rule that chose it.
 
+use mailswitch_admission::Lease;
 use mailswitch_config::DestinationName;
 
 /// Where a login goes now, and why.
@@ -29,10 +30,23 @@ pub enum Rule {
 pub enum Look {
     /// Admissible, there.
     Route(Route),
+    /// One of its identifiers is armed (promise L1): admissible there while the lease is live, else the login waits.
+    Armed(Route, Lease),
     /// One of its identifiers is held: the login waits.
     Held,
     /// The temporary failure, and why.
     Refused(Refusal),
+}
+
+impl Look {
+    /// Where it would go, whether or not a lease admits it now.
+    #[must_use]
+    pub fn route(&self) -> Option<&Route> {
+        match self {
+            Self::Route(route) | Self::Armed(route, _) => Some(route),
+            Self::Held | Self::Refused(_) => None,
+        }
+    }
 }
 
 /// Why a login has no destination. Never a reason to choose one (promise A4).

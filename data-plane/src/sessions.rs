@@ -7,6 +7,7 @@
 //! Nothing here waits for the network, and nothing here decides where an account belongs.
 
 mod about;
+mod armed;
 mod changes;
 mod entry;
 mod form;
@@ -32,6 +33,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
 pub use about::{About, ActingFor, SessionId};
+pub use armed::LeaseSight;
 pub use changes::Applied;
 pub use entry::Phase;
 pub use hold::Met;
@@ -39,10 +41,11 @@ pub use leg::{End, LegIsOver};
 pub use list::{Listed, Listing, Quiesced, Which};
 pub use order::{DrainCause, Order};
 pub use pass_through::PassedThrough;
-pub use registered::{LEG_END_TIMEOUT, Registered, Wait, Woken};
+pub use registered::{Chunks, LEG_END_TIMEOUT, Registered, Wait, Woken};
 pub(crate) use trace::link_current;
 pub use trace::{Trace, current as current_trace};
 
+use crate::lease::Lease;
 use crate::report::{Report, Waits};
 use crate::route::{Look, Refusal};
 use crate::table::Table;
@@ -54,6 +57,8 @@ use shards::Shards;
 pub struct WaitPolicy {
     /// One login's wait: `[cutover] hold_login_timeout`.
     pub hold_login_timeout: Duration,
+    /// How long sessions of an account that gets armed wait for the first lease behind it: `[cutover] lease`.
+    pub first_lease: Duration,
     /// How many may wait for one identifier: a client that opens connections without end must not fill the node.
     pub per_identifier: usize,
     /// How many may wait on this node.
@@ -64,6 +69,7 @@ impl Default for WaitPolicy {
     fn default() -> Self {
         Self {
             hold_login_timeout: Duration::from_secs(15),
+            first_lease: Duration::from_secs(10),
             per_identifier: 64,
             per_node: 8192,
         }
@@ -90,6 +96,8 @@ pub struct Sessions {
     /// that a new key files every session anew.
     filing: RwLock<HashKey>,
     holds: Mutex<changes::Holds>,
+    armings: armed::Armings,
+    lease: Lease,
     ended_holds: Mutex<Vec<Quiesced>>,
     /// One change at a time: the table, then the sessions.
     changing: Mutex<()>,
@@ -121,6 +129,8 @@ impl Sessions {
             shards: Shards::new(),
             filing,
             holds: Mutex::default(),
+            armings: armed::Armings::default(),
+            lease: Lease::default(),
             ended_holds: Mutex::default(),
             changing: Mutex::default(),
             policy: RwLock::new(policy),
@@ -135,6 +145,7 @@ impl Sessions {
             table: RwLock::new(table),
         };
         sessions.adopt_holds();
+        sessions.adopt_armings();
         (Arc::new(sessions), stuck_legs)
     }
 
@@ -201,6 +212,13 @@ impl Sessions {
         self.draining.load(Ordering::SeqCst)
     }
 
+    /// Nobody is served any more, and every backend leg is reset at once (promise N3).
+    pub fn fence(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.leave();
+        self.reset(&Which::default());
+    }
+
     /// Nobody is served, whatever is resumed, until `comes_back` (promise N2).
     pub fn leave(&self) {
         self.left.store(true, Ordering::SeqCst);
@@ -238,7 +256,10 @@ impl Sessions {
     /// What a look shows now.
     pub(crate) fn look(&self, acting_for: &ActingFor) -> Look {
         match self.has_its_doors_open() {
-            Ok(()) => self.table.read().look(acting_for),
+            Ok(()) => {
+                let table = self.table.read();
+                self.under_lease(&table, acting_for, table.look(acting_for))
+            }
             Err(refusal) => Look::Refused(refusal),
         }
     }

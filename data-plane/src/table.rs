@@ -5,10 +5,12 @@
 //!
 //! - `packed`: the entries, 18 bytes each and the room that a hash table needs.
 //! - `holds`: what bars an account.
+//! - `armings`: what makes an account need the node's lease.
 //! - `apply`: a committed change becomes a new state, and the effects that sessions have to follow.
 //! - `snapshot`: the table as a list of changes that starts from nothing, and back.
 
 mod apply;
+mod armings;
 mod holds;
 mod packed;
 mod snapshot;
@@ -19,16 +21,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use mailswitch_config::table::routing::{OnUnknown, Routing};
 use mailswitch_config::{DestinationName, Resource, ResourceKey};
-use mailswitch_proto::id::{FleetId, HoldId};
+use mailswitch_proto::id::{ArmingId, FleetId, HoldId};
 use mailswitch_proto::identifier::{HashKey, Identifier, Key};
 use mailswitch_proto::revision::{Position, Revision};
 
 pub use apply::{Effect, Rejection};
+pub use armings::Arming;
 pub use holds::{Kind, Record};
 pub use snapshot::{Builder, InvalidSnapshot};
 
 use crate::route::{Look, Refusal, Route, Rule};
 use crate::sessions::ActingFor;
+use armings::Armings;
 use holds::Bars;
 use packed::{Packed, Slot};
 
@@ -41,6 +45,7 @@ pub struct Table {
     names: Names,
     entries: Packed,
     bars: Bars,
+    armings: Armings,
     resources: BTreeMap<ResourceKey, Resource>,
     policy: Policy,
     serving: Serving,
@@ -89,6 +94,7 @@ impl Table {
             names: Names::default(),
             entries: Packed::default(),
             bars: Bars::default(),
+            armings: Armings::default(),
             resources: BTreeMap::new(),
             policy: Policy::from(&Routing::default()),
             serving: Serving::NotSynced,
@@ -147,6 +153,73 @@ impl Table {
             return None;
         }
         self.bars.on(self.hash_key.key_of(identifier.domain_entry()?))
+    }
+
+    /// All that bars somebody, as `hold_on` finds it.
+    pub(crate) fn holds_on(&self, acting_for: &ActingFor) -> Vec<HoldId> {
+        if self.bars.is_empty() {
+            return Vec::new();
+        }
+        self.keys_that_count(acting_for, |key| !self.bars.all_on(key).is_empty())
+            .flat_map(|key| self.bars.all_on(key))
+            .copied()
+            .collect()
+    }
+
+    /// What arms somebody (promise L1): an arming of its own, or of its domain's mapping when it follows that.
+    pub(crate) fn armings_on(&self, acting_for: &ActingFor) -> Vec<ArmingId> {
+        if self.armings.is_empty() {
+            return Vec::new();
+        }
+        self.keys_that_count(acting_for, |key| !self.armings.on(key).is_empty())
+            .flat_map(|key| self.armings.on(key))
+            .copied()
+            .collect()
+    }
+
+    /// Of each identifier its own key, where something is said of that or it has a mapping; else its domain's.
+    fn keys_that_count(
+        &self,
+        acting_for: &ActingFor,
+        is_said_of: impl Fn(Key) -> bool,
+    ) -> impl Iterator<Item = Key> {
+        acting_for.identifiers().iter().filter_map(move |identifier| {
+            let key = self.key_of(identifier);
+            if is_said_of(key) || self.entries.get(key).is_some() {
+                return Some(key);
+            }
+            Some(self.hash_key.key_of(identifier.domain_entry()?))
+        })
+    }
+
+    /// Nobody is armed.
+    #[must_use]
+    pub fn arms_nobody(&self) -> bool {
+        self.armings.is_empty()
+    }
+
+    /// The armings in force.
+    pub fn armings(&self) -> impl Iterator<Item = (&ArmingId, &Arming)> {
+        self.armings.records()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn arming(&self, arming: ArmingId) -> Option<&Arming> {
+        self.armings.record(arming)
+    }
+
+    /// The armings on a key itself.
+    pub(crate) fn armings_of_key(&self, key: Key) -> &[ArmingId] {
+        self.armings.on(key)
+    }
+
+    /// A hold of an operation stands on the key itself.
+    pub(crate) fn is_held(&self, key: Key) -> bool {
+        self.bars
+            .all_on(key)
+            .iter()
+            .any(|hold| self.is_hold_of_an_operation(*hold))
     }
 
     /// The key of an identifier in this table.

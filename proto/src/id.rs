@@ -92,6 +92,10 @@ identity! {
     HoldId, "the id of a hold"
 }
 identity! {
+    /// One arming of an account (promise L1): never used again.
+    ArmingId, "the id of an arming"
+}
+identity! {
     /// One cutover, rollback or other recorded operation.
     OperationId, "the id of an operation"
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use mailswitch_admission::Lease;
 use mailswitch_config::DestinationName;
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::fleet::v1::answer::Answer;
@@ -17,6 +18,9 @@ use crate::sessions::{ActingFor, Listed, SessionId, Which};
 
 /// No list is longer, whatever was asked for: it has to fit into one message.
 const LONGEST_LIST: usize = 10_000;
+
+/// Why a login waits that no hold bars.
+const LAPSED: &str = "its account is armed, and this node has no live lease from the control plane";
 
 impl Stream<'_> {
     pub(super) async fn answer(&mut self, request: wire::Request) {
@@ -153,7 +157,11 @@ impl Stream<'_> {
             ..wire::Resolution::default()
         });
         let rule = match look {
-            Look::Route(route) => {
+            Look::Armed(_, Lease::Lapsed) => {
+                resolution.reason = LAPSED.to_owned();
+                wire::Rule::Held
+            }
+            Look::Route(route) | Look::Armed(route, Lease::Live) => {
                 resolution.destination = route.destination.as_str().to_owned();
                 match route.rule {
                     Rule::Mapping => wire::Rule::Mapping,
@@ -179,6 +187,8 @@ impl Stream<'_> {
             tracing::info!("the node is no longer drained");
             sessions.resume();
             self.stay()?;
+        } else if drain.fence {
+            self.fence();
         } else {
             tracing::info!("the node is drained: nobody is admitted, and sessions end at quiet moments");
             sessions.drain(Instant::now() + self.node.knowledge.config().cutover.drain_timeout);

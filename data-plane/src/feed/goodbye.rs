@@ -1,8 +1,11 @@
-//! Leaving the fleet, and coming back (promise N2).
+//! Leaving the fleet, being fenced out of it, and coming back (promise N2, N3).
 //!
 //! Member -> Leaving (drained; until no session is left) -> Marking (until the left mark is on the disk) -> Left (the
 //! goodbye is said, and said again on each stream until the control plane has it). The mark is written only while a
 //! control plane listens: a node that none can hear stays registered, and serves.
+//!
+//! An order to be fenced is the same without the wait: it is Marking at once, with every leg reset, and says its goodbye when
+//! the mark is on the disk and the last session is over.
 //!
 //! Where it can die: before the mark, it starts as a node that was never told. With the mark, it serves nobody and starts as a
 //! new instance, whose Hello registers it, whether or not the goodbye was heard; synced, it takes the mark back. An
@@ -49,26 +52,48 @@ impl Stream<'_> {
         }
     }
 
-    pub(super) fn is_leaving(&self) -> bool {
-        self.node.membership == Membership::Leaving && self.fleet.is_some()
+    /// N3. It serves nobody from here on, whether or not the mark gets to the disk.
+    pub(super) fn fence(&mut self) {
+        let sessions = self.node.knowledge.sessions();
+        tracing::warn!(
+            "the node is fenced: its sessions are reset, and it serves nobody until it is resumed and has synced"
+        );
+        sessions.fence();
+        match self.node.membership {
+            Membership::Member | Membership::Leaving | Membership::Returns => {
+                self.node.membership = Membership::Marking;
+                self.node.writer.mark(Mark::Left);
+            }
+            Membership::Marking | Membership::Left => {}
+        }
     }
 
-    pub(super) fn leave_once_empty(&mut self) {
+    pub(super) fn is_leaving(&self) -> bool {
+        let leaves = matches!(self.node.membership, Membership::Leaving | Membership::Marking);
+        leaves && self.fleet.is_some()
+    }
+
+    pub(super) async fn leave_once_empty(&mut self) {
         let sessions = self.node.knowledge.sessions();
-        if self.is_leaving() && sessions.are_all_over() {
+        if !sessions.are_all_over() {
+            return;
+        }
+        if self.node.membership == Membership::Leaving {
             sessions.leave();
             self.node.membership = Membership::Marking;
             self.node.writer.mark(Mark::Left);
         }
+        self.say_goodbye_once_marked().await;
     }
 
-    /// The mark first, then the goodbye.
+    /// The mark first, then the goodbye. Of a node that is fenced the last session may be over behind its mark.
     pub(super) async fn say_goodbye_once_marked(&mut self) {
         if self.fleet.is_none() {
             return;
         }
         if self.node.membership == Membership::Marking
             && self.node.writer.durable().borrow().mark == Mark::Left
+            && self.node.knowledge.sessions().are_all_over()
         {
             tracing::info!("the node has left the fleet: it serves nobody until it is resumed or restarted");
             self.node.membership = Membership::Left;

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::fleet::v1::node_message::Message;
-use mailswitch_proto::revision::Revision;
+use mailswitch_proto::id::ArmingId;
+use mailswitch_proto::revision::{Position, Revision};
 
 use super::goodbye::Membership;
 use super::stream::{Stream, of};
@@ -50,6 +51,8 @@ impl Stream<'_> {
                 self.say_quiesced(&quiesced).await;
             }
         }
+        // The end of a hold lets armings rest on a lease that was there before.
+        self.say_armings().await;
     }
 
     /// More logins wait for the end of holds that were acknowledged.
@@ -75,11 +78,25 @@ impl Stream<'_> {
         self.say(Message::Quiesced(message)).await;
     }
 
+    pub(super) async fn say_arming(&self, arming: ArmingId, applied: Position) {
+        let message = wire::ArmingApplied {
+            arming: arming.to_vec(),
+            applied_revision: applied.revision.0,
+            applied_digest: applied.digest.to_vec(),
+        };
+        self.say(Message::ArmingApplied(message)).await;
+    }
+
     /// Says everything that is true, also what was said before.
     pub(super) async fn repeat_all(&mut self) {
         self.said.clear();
         self.said_applied = None;
         self.acknowledge().await;
+        if self.node.membership != Membership::Left {
+            for (arming, applied) in self.node.knowledge.sessions().all_resting() {
+                self.say_arming(arming, applied).await;
+            }
+        }
         for stuck in self.node.knowledge.sessions().stuck_legs() {
             self.say_stuck(&stuck).await;
         }

@@ -19,6 +19,7 @@ use tonic::transport::Channel;
 use super::goodbye::Membership;
 use super::take::TakeError;
 use super::{Backoff, Host, Identity, goodbye};
+use crate::lease::asking::Asking;
 use crate::report::FeedState;
 use crate::sessions::{Met, Stuck};
 use crate::source::Knowledge;
@@ -47,6 +48,7 @@ pub(crate) struct Node {
     pub(crate) stuck: mpsc::UnboundedReceiver<Stuck>,
     pub(crate) breaker_changes: mpsc::UnboundedReceiver<wire::Breaker>,
     pub(crate) membership: Membership,
+    pub(crate) asking: Asking,
 }
 
 /// How a stream ended without a fault of its own.
@@ -140,7 +142,9 @@ pub(super) async fn run(
         said_applied: None,
         leave_at: None,
     };
+    stream.node.asking.new_stream();
     loop {
+        let ask = stream.asks_in();
         tokio::select! {
             message = incoming.message() => match message? {
                 Some(message) => {
@@ -172,7 +176,8 @@ pub(super) async fn run(
                 stream.say_what_holds_have_met().await;
             }
             _ = files.tick(), if stream.fleet.is_some() => stream.look_at_files_again().await,
-            _ = looks.tick(), if stream.is_leaving() => stream.leave_once_empty(),
+            _ = looks.tick(), if stream.is_leaving() => stream.leave_once_empty().await,
+            () = ask_in(ask) => stream.ask_for_a_lease().await,
             () = at(stream.leave_at) => return Ok(Ended::Moved),
         }
     }
@@ -208,8 +213,7 @@ impl Stream<'_> {
                 let within = Duration::from_millis(moving.within_millis);
                 self.leave_at = Some(Instant::now() + rand::random_range(Duration::ZERO..=within));
             }
-            // Nobody asked for one (promise L1 comes later).
-            FromFleet::LeaseGrant(_) => {}
+            FromFleet::LeaseGrant(grant) => self.take_grant(&grant).await,
         }
         Ok(Heard::Other)
     }
@@ -289,6 +293,13 @@ fn hello(node: &Node) -> wire::Hello {
 pub(super) fn of(message: FromNode) -> wire::NodeMessage {
     wire::NodeMessage {
         message: Some(message),
+    }
+}
+
+async fn ask_in(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

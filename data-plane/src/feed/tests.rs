@@ -4,6 +4,7 @@ mod play;
 
 mod acknowledging;
 mod configuring;
+mod leasing;
 mod leaving;
 mod requests;
 mod standing;

@@ -32,7 +32,7 @@ use super::upload::{Progress, Rest, Upload, UploadState};
 use crate::route::Route;
 use crate::session::admit::{Admitted, Guard};
 use crate::session::bridge::EndReason;
-use crate::sessions::End;
+use crate::sessions::{Chunks, End};
 use crate::tls::HttpVersion;
 
 /// What goes from attempt to attempt.
@@ -116,7 +116,12 @@ pub(super) async fn exchange(
         Replay::Never => None,
     };
     let key = (request.upgrade() == Some(Upgrade::Http2)).then(|| WebSocketKey::of(rand::random()));
-    let (outgoing, progress) = outgoing(request, rest, expect, key.as_ref(), &leg, connection);
+    let upload = Sending {
+        rest,
+        expect,
+        chunks: guard.registered().chunks(),
+    };
+    let (outgoing, progress) = outgoing(request, upload, key.as_ref(), &leg, connection);
     let read_before = leg.read();
     let answer = leg.send(outgoing);
     let mut sent = Sent {
@@ -146,14 +151,21 @@ pub(super) async fn exchange(
     }
 }
 
-fn outgoing(
-    request: &Received,
+/// The body that goes with it.
+struct Sending {
     rest: Rest,
     expect: Expect,
+    chunks: Chunks,
+}
+
+fn outgoing(
+    request: &Received,
+    sending: Sending,
     key: Option<&WebSocketKey>,
     leg: &Leg,
     connection: &Connection,
 ) -> (Request<Upload>, Arc<Progress>) {
+    let Sending { rest, expect, chunks } = sending;
     let front = &connection.front;
     let destination = &leg.backend.destination;
     let scheme = match destination.endpoint(Protocol::Http).map(|endpoint| endpoint.tls) {
@@ -182,7 +194,7 @@ fn outgoing(
         }
     }
     if request.expectation() == Expectation::Continue && expect == Expect::Forward {
-        let (upload, go_on) = Upload::gated(rest);
+        let (upload, go_on) = Upload::gated(rest, chunks);
         let progress = upload.progress();
         let mut outgoing = Request::from_parts(head, upload);
         let go_on = Mutex::new(Some(go_on));
@@ -195,7 +207,7 @@ fn outgoing(
         });
         (outgoing, progress)
     } else {
-        let upload = Upload::new(rest);
+        let upload = Upload::new(rest, chunks);
         let progress = upload.progress();
         (Request::from_parts(head, upload), progress)
     }
@@ -344,7 +356,7 @@ impl Sent<'_> {
     /// The client has heard nothing. What nobody minds twice waits for the hold and goes on behind it; of anything else
     /// nobody knows whether it was done, and no answer of ours may invite the client to send it again.
     async fn broken_off(mut self, reason: EndReason) -> Exchanged {
-        let moves = matches!(reason, EndReason::Hold | EndReason::Drain);
+        let moves = matches!(reason, EndReason::Hold | EndReason::Drain | EndReason::Reset);
         if let Some(spare) = self.spare.take().filter(|_| moves) {
             return self.again(spare);
         }

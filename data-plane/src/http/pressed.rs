@@ -20,7 +20,7 @@ pub(super) fn breaks_off(order: Order) -> Option<Moment> {
         Order::Drain { cause, deadline } => (deadline, drained(cause)),
         Order::Kick => (now, EndReason::Kick),
         Order::Shutdown => (now, EndReason::Shutdown),
-        Order::Reset => (now, EndReason::Hold),
+        Order::Reset => (now, EndReason::Reset),
     };
     Some(Moment { at, reason })
 }

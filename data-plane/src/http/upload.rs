@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 use zeroize::Zeroizing;
 
+use crate::sessions::Chunks;
+
 /// A client that does not wait for the 100 it asked for would wait for us, and the backend for it. After this the body is
 /// sent on unasked (RFC 9110 §10.1.1: nobody has to wait for ever).
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -196,6 +198,7 @@ enum Gate {
 #[derive(Debug)]
 pub(super) struct Upload {
     rest: Rest,
+    chunks: Chunks,
     sent: u64,
     gate: Gate,
     progress: Arc<Progress>,
@@ -206,7 +209,7 @@ pub(super) type GoOn = oneshot::Sender<()>;
 
 impl Upload {
     /// Goes at once.
-    pub(super) fn new(rest: Rest) -> Self {
+    pub(super) fn new(rest: Rest, chunks: Chunks) -> Self {
         let nothing = rest.incoming.is_none() && rest.ahead.is_empty() && rest.trailers.is_none();
         let state = if nothing {
             UploadState::Complete
@@ -215,6 +218,7 @@ impl Upload {
         };
         Self {
             rest,
+            chunks,
             sent: 0,
             gate: Gate::Open,
             progress: Progress::new(state),
@@ -222,9 +226,9 @@ impl Upload {
     }
 
     /// Waits for the backend's 100.
-    pub(super) fn gated(rest: Rest) -> (Self, GoOn) {
+    pub(super) fn gated(rest: Rest, chunks: Chunks) -> (Self, GoOn) {
         let (go_on, gate) = oneshot::channel();
-        let mut upload = Self::new(rest);
+        let mut upload = Self::new(rest, chunks);
         upload.gate = Gate::Closed(gate, Box::pin(tokio::time::sleep(PATIENCE)));
         (upload, go_on)
     }
@@ -270,6 +274,10 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
         ready!(self.poll_gate(cx));
+        if !self.chunks.may_move() {
+            // Promise L1. Its request is broken off, and takes the leg along.
+            return Poll::Pending;
+        }
         let this = &mut *self;
         let progress = Arc::clone(&this.progress);
         if progress.state() == UploadState::Waiting {

@@ -361,13 +361,20 @@ impl<B: Backend> Login<'_, B> {
                 self.registered.check()
             }
         });
+        let lease = match &look {
+            Look::Armed(_, lease) => Some(*lease),
+            _ => None,
+        };
         match look {
-            Look::Route(route) => {
+            Look::Route(route) | Look::Armed(route, _) => {
                 let destination = route.destination.clone();
                 if first {
                     self.route = Some(route);
                 }
-                View::Route(destination)
+                match lease {
+                    None => View::Route(destination),
+                    Some(lease) => View::Armed(destination, lease),
+                }
             }
             Look::Held => View::Held,
             Look::Refused(refusal) => {

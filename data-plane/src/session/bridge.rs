@@ -54,6 +54,8 @@ pub enum EndReason {
     Kick,
     /// The process stops.
     Shutdown,
+    /// Its leg was reset: the lease of its armed account lapsed, or the node is fenced.
+    Reset,
     /// The client's connection failed.
     ClientError,
     /// The backend's connection failed.
@@ -71,6 +73,7 @@ impl EndReason {
             Self::Drain => "drain",
             Self::Kick => "kick",
             Self::Shutdown => "shutdown",
+            Self::Reset => "reset",
             Self::ClientError | Self::BackendError => "error",
         }
     }
@@ -98,6 +101,8 @@ pub enum Wish {
 pub trait Overseer {
     /// The wish in force; the task of `cx` is woken when it changes.
     fn wish(&self, cx: &Context<'_>) -> Wish;
+    /// Looked at for each chunk: the lease that the session lives under is not over (promise L1).
+    fn may_move(&self) -> bool;
     /// Bytes moved.
     fn moved(&self, now: Instant);
 }
@@ -178,6 +183,10 @@ impl<O: Overseer, C: ClientSide> Bridge<O, C> {
             }
         }
         match self.poll_move(cx) {
+            Poll::Pending if !self.overseer.may_move() => {
+                self.backend = None;
+                Poll::Ready(EndReason::Reset)
+            }
             Poll::Pending => self.poll_quiet(cx, wish),
             ready => ready,
         }
@@ -202,8 +211,10 @@ impl<O: Overseer, C: ClientSide> Bridge<O, C> {
             return Poll::Ready(EndReason::Eof);
         };
         let before = (self.to_backend.moved(), self.to_client.moved());
-        let up = self.to_backend.poll_move(cx, client, backend);
-        let down = self.to_client.poll_move(cx, backend, client);
+        let overseer = &self.overseer;
+        let may_move = || overseer.may_move();
+        let up = self.to_backend.poll_move(cx, client, backend, may_move);
+        let down = self.to_client.poll_move(cx, backend, client, may_move);
         let after = (self.to_backend.moved(), self.to_client.moved());
         if self.first_to_end.is_none() {
             self.first_to_end = match (&up, &down) {

@@ -120,8 +120,12 @@ impl Overseer for Bridged {
             },
             Order::Kick => Wish::Stop(EndReason::Kick),
             Order::Shutdown => Wish::Stop(EndReason::Shutdown),
-            Order::Reset => Wish::Reset(EndReason::Hold),
+            Order::Reset => Wish::Reset(EndReason::Reset),
         }
+    }
+
+    fn may_move(&self) -> bool {
+        self.guard.registered().may_move()
     }
 
     fn moved(&self, now: Instant) {

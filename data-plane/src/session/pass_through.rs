@@ -166,6 +166,11 @@ impl Overseer for Passing {
         }
     }
 
+    /// It belongs to no account.
+    fn may_move(&self) -> bool {
+        true
+    }
+
     fn moved(&self, now: Instant) {
         self.connection.control().moved(now);
     }

@@ -47,14 +47,16 @@ impl Sessions {
 
     /// Replaces the table by one that was built aside: a snapshot, or a file that was read anew. What sessions are
     /// held, released or elsewhere follows from what differs.
-    pub fn adopt(&self, table: Table) -> Applied {
+    pub fn adopt(&self, mut table: Table) -> Applied {
         let _one_at_a_time = self.changing.lock();
         let at = table.position();
         let hash = table.hash_key();
         let mut effects = Vec::new();
         {
             let mut current = self.table.write();
+            table.armings_that_others_lack(&current, &mut effects);
             table.holds_that_others_lack(&current, &mut effects);
+            current.armings_that_others_lack_ended(&table, &mut effects);
             current.holds_that_others_lack_ended(&table, &mut effects);
             *current = table;
         }
@@ -86,7 +88,7 @@ impl Sessions {
         let table = self.table.read();
         let mut holds = self.holds.lock();
         for (id, record) in table.holds() {
-            let hold = self.new_hold(*id, record.applied, record.drain_timeout);
+            let hold = Arc::new(self.new_hold(*id, record.applied, record.drain_timeout));
             hold.confirmed();
             holds.insert(*id, hold);
         }
@@ -106,6 +108,11 @@ impl Sessions {
                     self.collect(hold, &keys, at, drain_timeout);
                 }
                 Effect::Ended { hold, keys, to } => self.end_hold(hold, &keys, to.as_ref()),
+                Effect::Armed { arming, keys } => {
+                    applied.sync_first = true;
+                    self.arm(arming, &keys);
+                }
+                Effect::Disarmed { arming, keys } => self.disarm(arming, &keys),
                 Effect::ResourcesChanged => applied.resources_changed = true,
                 Effect::Rejected(rejection) => applied.rejected.push(rejection),
             }
@@ -115,7 +122,8 @@ impl Sessions {
 
     /// Finds every session that could have looked before the hold. The table already bars the keys.
     fn collect(&self, id: HoldId, keys: &[Key], at: Position, drain_timeout: Duration) {
-        let hold = self.new_hold(id, at, drain_timeout);
+        let frozen = self.frozen_for(keys);
+        let hold = Arc::new(self.new_hold(id, at, drain_timeout).freezes(frozen));
         let hold = match self.holds.lock().entry(id) {
             // The same hold names more keys: it is not quiet until these are, too.
             Slot::Occupied(mut slot) => {
@@ -137,19 +145,25 @@ impl Sessions {
                 }
             }
         }
+        if let Some(frozen) = frozen {
+            self.settle_those_under(keys);
+            if hold.outstanding() > 1 {
+                self.lease().look_at(frozen);
+            }
+        }
         hold.confirmed();
     }
 
     fn end_hold(&self, id: HoldId, keys: &[Key], to: Option<&DestinationName>) {
-        if let Some(ended) = self.holds.lock().remove(&id) {
-            self.remember_ended(&ended);
+        let ended = self.holds.lock().remove(&id);
+        if let Some(ended) = &ended {
+            self.remember_ended(ended);
         }
-        let concerned = if keys.iter().any(|key| self.shards.is_domain_in_use(*key)) {
-            self.shards.all()
-        } else {
-            keys.iter().flat_map(|key| self.shards.under(*key)).collect()
-        };
-        for entry in concerned {
+        if ended.is_some_and(|ended| ended.frozen.is_some()) {
+            self.settle_those_under(keys);
+        }
+        self.let_armings_rest();
+        for entry in self.concerned(keys) {
             // A flip that did not wait for this node (it had been given up, and lives): what is elsewhere ends.
             if let (Some(to), Some(on)) = (to, entry.destination())
                 && *to != on
@@ -217,7 +231,7 @@ impl Sessions {
     fn end_those_elsewhere(&self) {
         for entry in self.shards.all() {
             if let Some(on) = entry.destination()
-                && let Look::Route(route) = self.table.read().look(&entry.acting_for)
+                && let Look::Route(route) = self.with_table(|table| table.look(&entry.acting_for))
                 && route.destination != on
             {
                 entry.force(Order::Kick);
@@ -242,8 +256,8 @@ impl Sessions {
         *filing = hash;
     }
 
-    fn new_hold(&self, id: HoldId, applied: Position, drain_timeout: Duration) -> Arc<Hold> {
+    fn new_hold(&self, id: HoldId, applied: Position, drain_timeout: Duration) -> Hold {
         let drain_until = Instant::now() + drain_timeout;
-        Arc::new(Hold::new(id, applied, drain_until, self.quiesced.clone()))
+        Hold::new(id, applied, drain_until, self.quiesced.clone())
     }
 }

@@ -14,8 +14,10 @@ use parking_lot::Mutex;
 
 use super::Stuck;
 use super::about::{About, ActingFor};
+use super::armed::Term;
 use super::hold::Hold;
 use super::order::{DrainCause, Order};
+use crate::lease::Lease;
 
 /// Where a session stands, as `session list` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,8 @@ pub(crate) struct Entry {
     pub(crate) about: About,
     pub(crate) acting_for: ActingFor,
     pub(crate) since: Instant,
+    /// Until when it may live, where its account is armed (L1).
+    pub(crate) term: Term,
     inner: Mutex<Inner>,
 }
 
@@ -88,6 +92,8 @@ struct Inner {
     forced: Order,
     owes: Vec<Arc<Hold>>,
     look_again: bool,
+    /// What its leg was admitted under is over: the leg is reset, also when there is another lease.
+    lapsed: bool,
     stuck: bool,
     waker: Option<Waker>,
 }
@@ -106,6 +112,7 @@ impl Entry {
             about,
             acting_for,
             since: Instant::now(),
+            term: Term::default(),
             inner: Mutex::new(Inner {
                 filed,
                 filed_for: None,
@@ -114,6 +121,7 @@ impl Entry {
                 forced: Order::Stay,
                 owes: Vec::new(),
                 look_again: false,
+                lapsed: false,
                 stuck: false,
                 waker: None,
             }),
@@ -162,6 +170,7 @@ impl Entry {
         inner.phase = Phase::Registered;
         inner.destination = None;
         inner.look_again = false;
+        inner.lapsed = false;
         inner.stuck = false;
     }
 
@@ -211,8 +220,9 @@ impl Entry {
         }
     }
 
-    pub(crate) fn poll_order(&self, cx: &Context<'_>, seen: Order) -> Poll<Order> {
+    pub(crate) fn poll_order(&self, cx: &Context<'_>, lease: &Lease, seen: Order) -> Poll<Order> {
         let mut inner = self.inner.lock();
+        inner.look_at(&self.term, lease);
         let order = inner.order();
         if order == seen {
             inner.wake_later(cx);
@@ -247,8 +257,10 @@ impl Entry {
         Poll::Pending
     }
 
-    pub(crate) fn order(&self) -> Order {
-        self.inner.lock().order()
+    pub(crate) fn order(&self, lease: &Lease) -> Order {
+        let mut inner = self.inner.lock();
+        inner.look_at(&self.term, lease);
+        inner.order()
     }
 
     /// Its leg does not end (Q2).
@@ -303,6 +315,20 @@ impl Entry {
         wake(waker);
     }
 
+    /// What its leg was admitted under is over. False: it has none.
+    pub(crate) fn lapses(&self) -> bool {
+        let waker = {
+            let mut inner = self.inner.lock();
+            if !inner.phase.has_leg() || inner.lapsed {
+                return false;
+            }
+            inner.lapsed = true;
+            inner.waker.take()
+        };
+        wake(waker);
+        true
+    }
+
     /// Orders that do not come from a hold.
     pub(crate) fn force(&self, order: Order) {
         let waker = {
@@ -355,12 +381,23 @@ impl Inner {
     fn pressed(&self) -> Pressed {
         Pressed {
             holds: self.owes.iter().map(|hold| hold.id).collect(),
-            forced: self.forced,
+            forced: self.forced_or_lapsed(),
         }
     }
 
+    /// Its own task looks at the clock: it may be quicker than the thread that rings.
+    fn look_at(&mut self, term: &Term, lease: &Lease) {
+        if !self.lapsed && self.phase.has_leg() && term.is_over(lease) {
+            self.lapsed = true;
+        }
+    }
+
+    fn forced_or_lapsed(&self) -> Order {
+        if self.lapsed { Order::Reset } else { self.forced }
+    }
+
     fn order(&self) -> Order {
-        self.owes.iter().fold(self.forced, |order, hold| {
+        self.owes.iter().fold(self.forced_or_lapsed(), |order, hold| {
             order.strongest(Order::Drain {
                 cause: DrainCause::Hold(hold.id),
                 deadline: hold.drain_until,

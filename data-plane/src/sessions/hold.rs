@@ -12,6 +12,7 @@ use mailswitch_proto::revision::Position;
 use tokio::sync::Notify;
 
 use super::trace::HoldTrace;
+use crate::lease::Boot;
 
 /// What bars an account: a hold, or what is treated like one.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Hold {
     pub(crate) applied: Position,
     /// When its sessions are ended without a quiet moment.
     pub(crate) drain_until: Instant,
+    /// Until when its sessions may live, where they live on a lease (L3).
+    pub(crate) frozen: Option<Boot>,
     pub(crate) trace: HoldTrace,
     outstanding: AtomicUsize,
     closed: AtomicU64,
@@ -43,11 +46,20 @@ impl Hold {
             id,
             applied,
             drain_until,
+            frozen: None,
             trace: HoldTrace::new(),
             outstanding: AtomicUsize::new(1),
             closed: AtomicU64::new(0),
             parked: AtomicU64::new(0),
             changed,
+        }
+    }
+
+    /// Its sessions live on a lease, which is not extended for them.
+    pub(crate) fn freezes(self, until: Option<Boot>) -> Self {
+        Self {
+            frozen: until,
+            ..self
         }
     }
 

@@ -137,7 +137,12 @@ impl Sessions {
     /// is lost: its task took the connection along.
     pub fn reset(&self, which: &Which) -> usize {
         let matching = self.matching(which);
-        matching.iter().for_each(|entry| entry.force(Order::Reset));
+        for entry in &matching {
+            entry.force(Order::Reset);
+            if entry.phase() == Phase::Lost {
+                self.remove(entry);
+            }
+        }
         matching.len()
     }
 

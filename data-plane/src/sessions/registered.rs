@@ -33,6 +33,21 @@ pub struct Registered {
     left: bool,
 }
 
+/// A session's leave to move bytes.
+#[derive(Debug, Clone)]
+pub struct Chunks {
+    sessions: Arc<Sessions>,
+    entry: Arc<Entry>,
+}
+
+impl Chunks {
+    /// As `Registered::may_move`.
+    #[must_use]
+    pub fn may_move(&self) -> bool {
+        !self.entry.term.is_over(self.sessions.lease())
+    }
+}
+
 /// Whether a login waited before it looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -89,13 +104,13 @@ impl Registered {
     /// The order in force.
     #[must_use]
     pub fn order(&self) -> Order {
-        self.entry.order()
+        self.entry.order(self.sessions.lease())
     }
 
     /// Waits until the order in force is another one than `seen`. Costs nothing while nothing happens: no timer, no
     /// channel. Only the session's own task may wait.
     pub async fn order_other_than(&self, seen: Order) -> Order {
-        poll_fn(|cx| self.entry.poll_order(cx, seen)).await
+        poll_fn(|cx| self.entry.poll_order(cx, self.sessions.lease(), seen)).await
     }
 
     /// The order in force; the task of `cx` is woken when it is another one. As `order_other_than`, for a future
@@ -103,10 +118,26 @@ impl Registered {
     pub fn poll_order(&self, cx: &Context<'_>) -> Order {
         let mut order = self.order();
         // What changed in between is seen in the next round; Pending has registered the waker.
-        while let Poll::Ready(changed) = self.entry.poll_order(cx, order) {
+        while let Poll::Ready(changed) = self.entry.poll_order(cx, self.sessions.lease(), order) {
             order = changed;
         }
         order
+    }
+
+    /// For whoever moves its chunks beside its task.
+    #[must_use]
+    pub fn chunks(&self) -> Chunks {
+        Chunks {
+            sessions: Arc::clone(&self.sessions),
+            entry: Arc::clone(&self.entry),
+        }
+    }
+
+    /// Whether it may move another chunk: a look at the clock, and for sessions of accounts that are not armed not even
+    /// that (L1).
+    #[must_use]
+    pub fn may_move(&self) -> bool {
+        !self.entry.term.is_over(self.sessions.lease())
     }
 
     /// Waits until the session is told to end in any way. A drain can be taken back: ask `order` again.
@@ -177,7 +208,7 @@ impl Registered {
 
     /// A check of A1: a look while a leg stands.
     pub(crate) fn check(&self) -> Look {
-        self.sessions.look(&self.entry.acting_for)
+        self.sessions.look_of(&self.entry)
     }
 
     pub(crate) fn enters(&self, phase: Phase, destination: Option<&DestinationName>) {

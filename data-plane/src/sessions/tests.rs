@@ -2,5 +2,6 @@
 
 mod world;
 
+mod armed;
 mod holds;
 mod waiting;

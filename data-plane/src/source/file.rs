@@ -95,6 +95,7 @@ pub fn reload(knowledge: &Knowledge, path: &Path) -> Result<(), FileError> {
 pub(crate) fn wait_policy(waits: WaitPolicy, cutover: &Cutover) -> WaitPolicy {
     WaitPolicy {
         hold_login_timeout: cutover.hold_login_timeout,
+        first_lease: cutover.lease,
         ..waits
     }
 }

@@ -13,6 +13,7 @@ use super::Knowledge;
 use super::file::wait_policy;
 use super::resources::Resources;
 use crate::feed::{self, Feed, Identity, Membership};
+use crate::lease::{self, asking::Asking};
 use crate::report::Report;
 use crate::sessions::{Sessions, WaitPolicy};
 use crate::state_file::{Directory, DirectoryError, Mark, Recovered, Snapshot, Torn, Writer};
@@ -27,8 +28,8 @@ pub enum OpenError {
     /// Its certificate, key or authority.
     #[error("control_plane: {0}")]
     Credentials(#[from] CredentialsError),
-    /// The system gives no thread.
-    #[error("no thread for the state file: {0}")]
+    /// The system gives no thread, or no timer.
+    #[error("no thread for the state file or the lease: {0}")]
     Thread(#[from] std::io::Error),
 }
 
@@ -77,6 +78,7 @@ pub(crate) fn prepare(
         );
         sessions.leave();
     }
+    lease::watch(&sessions)?;
     let source = sessions.clone();
     let writer = prepared.start(move || source.with_table(Snapshot::of))?;
     let knowledge = Knowledge::new(sessions, config);
@@ -96,6 +98,7 @@ pub(crate) fn prepare(
         breaker_changes,
         // Who starts comes back, whatever the mark says.
         membership: Membership::Member,
+        asking: Asking::default(),
     };
     Ok((knowledge, node))
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use mailswitch_config::{DestinationName, Resource, ResourceKey};
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::fleet::v1::change::Kind as WireKind;
-use mailswitch_proto::id::HoldId;
+use mailswitch_proto::id::{ArmingId, HoldId};
 use mailswitch_proto::identifier::{Key, unpack};
 use mailswitch_proto::revision::Position;
 
 use super::Table;
+use super::armings::Arming;
 use super::holds::{Kind, Record};
 
 /// Sessions of accounts that are barred for no hold's sake end after this time at the latest: `[cutover]
@@ -41,6 +42,20 @@ pub enum Effect {
         keys: Vec<Key>,
         /// Where they go now, when that was written.
         to: Option<DestinationName>,
+    },
+    /// These keys are armed (promise L1).
+    Armed {
+        /// By this.
+        arming: ArmingId,
+        /// All keys of it, also those of an earlier change.
+        keys: Vec<Key>,
+    },
+    /// They are no longer.
+    Disarmed {
+        /// By this.
+        arming: ArmingId,
+        /// Its keys.
+        keys: Vec<Key>,
     },
     /// The fleet's configuration changed.
     ResourcesChanged,
@@ -94,12 +109,15 @@ impl Table {
             Some(WireKind::Released(released)) => {
                 self.end(&released.hold, &released.destination, &keys, at, effects);
             }
-            Some(WireKind::Armed(armed)) => match HoldId::try_from(armed.arming.as_slice()) {
-                Ok(arming) => self.hold(arming, Kind::Arming, None, keys, at, effects),
+            Some(WireKind::Armed(armed)) => match ArmingId::try_from(armed.arming.as_slice()) {
+                Ok(arming) => self.arm(arming, armed, keys, at, effects),
                 Err(invalid) => self.bar_unknown(keys, at, &invalid.to_string(), effects),
             },
-            Some(WireKind::Disarmed(disarmed)) => match HoldId::try_from(disarmed.arming.as_slice()) {
-                Ok(arming) => self.lift(arming, None, effects),
+            Some(WireKind::Disarmed(disarmed)) => match ArmingId::try_from(disarmed.arming.as_slice()) {
+                Ok(arming) => {
+                    let keys = self.armings.take_back(arming);
+                    effects.push(Effect::Disarmed { arming, keys });
+                }
                 Err(invalid) => self.bar_unknown(keys, at, &invalid.to_string(), effects),
             },
             Some(WireKind::ResourceSet(set)) => {
@@ -127,6 +145,27 @@ impl Table {
             Ok(slot) => keys.iter().for_each(|key| self.entries.insert(*key, slot)),
             Err(too_many) => self.bar_unknown(keys.to_vec(), at, &too_many.to_string(), effects),
         }
+    }
+
+    fn arm(
+        &mut self,
+        arming: ArmingId,
+        armed: &wire::Armed,
+        keys: Vec<Key>,
+        at: Position,
+        effects: &mut Vec<Effect>,
+    ) {
+        let record = Arming {
+            operation: armed.operation.clone(),
+            keys,
+            applied: at,
+        };
+        self.armings.put(arming, record);
+        let keys = self.armings.record(arming).map(|known| known.keys.clone());
+        effects.push(Effect::Armed {
+            arming,
+            keys: keys.unwrap_or_default(),
+        });
     }
 
     fn hold(
@@ -184,17 +223,14 @@ impl Table {
             });
         }
         let to = DestinationName::from(destination);
-        self.lift(hold, Some((to, keys)), effects);
-    }
-
-    fn lift(&mut self, hold: HoldId, to: Option<(DestinationName, &[Key])>, effects: &mut Vec<Effect>) {
-        let mut keys = self.bars.lift(hold);
-        let to = to.map(|(to, named)| {
-            let there: HashSet<Key> = keys.iter().copied().collect();
-            keys.extend(named.iter().filter(|key| !there.contains(*key)));
-            to
+        let mut lifted = self.bars.lift(hold);
+        let there: HashSet<Key> = lifted.iter().copied().collect();
+        lifted.extend(keys.iter().filter(|key| !there.contains(*key)));
+        effects.push(Effect::Ended {
+            hold,
+            keys: lifted,
+            to: Some(to),
         });
-        effects.push(Effect::Ended { hold, keys, to });
     }
 
     /// N7: what this version does not understand is held, and reported.
@@ -225,6 +261,35 @@ impl Table {
                     hold: *hold,
                     keys: record.keys.clone(),
                     drain_timeout: record.drain_timeout,
+                });
+            }
+        }
+    }
+
+    /// What arms here and does not there: for a table that takes the place of another. What arms in both stands where
+    /// it was applied first.
+    pub(crate) fn armings_that_others_lack(&mut self, other: &Self, effects: &mut Vec<Effect>) {
+        self.armings.applied_as_in(&other.armings);
+        for (arming, record) in self.armings() {
+            if other
+                .arming(*arming)
+                .is_none_or(|known| known.keys.len() != record.keys.len())
+            {
+                effects.push(Effect::Armed {
+                    arming: *arming,
+                    keys: record.keys.clone(),
+                });
+            }
+        }
+    }
+
+    /// What arms here and no longer there.
+    pub(crate) fn armings_that_others_lack_ended(&self, other: &Self, effects: &mut Vec<Effect>) {
+        for (arming, record) in self.armings() {
+            if other.arming(*arming).is_none() {
+                effects.push(Effect::Disarmed {
+                    arming: *arming,
+                    keys: record.keys.clone(),
                 });
             }
         }

@@ -1,5 +1,5 @@
-//! What bars accounts: holds of operations (Q1), armings that this node has no lease for (L4), and changes of a kind
-//! that it does not know (N7). All three mean the same for a login: it waits.
+//! What bars accounts: holds of operations (Q1), and changes of a kind that this node does not know (N7). Both mean the
+//! same for a login: it waits.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -14,8 +14,6 @@ use mailswitch_proto::revision::Position;
 pub enum Kind {
     /// A hold of an operation.
     Hold,
-    /// An arming. Without a lease its accounts count as lapsed at once (L4), and no node asks for leases yet.
-    Arming,
     /// A change that this version does not know.
     UnknownChange,
 }
@@ -25,7 +23,7 @@ pub enum Kind {
 pub struct Record {
     /// What it is.
     pub kind: Kind,
-    /// As it came, so that the operation can be rebuilt from here (Q1). Empty for the other kinds.
+    /// As it came, so that the operation can be rebuilt from here (Q1). Empty for the other kind.
     pub held: wire::Held,
     /// The keys that it was put on, and that it still bars.
     pub keys: Vec<Key>,
@@ -35,7 +33,7 @@ pub struct Record {
     pub drain_timeout: Duration,
 }
 
-/// All of them, by id and by key. A key may be barred by several: an account that is armed, then held.
+/// All of them, by id and by key. A key may be barred by several: an account that is held, and something is not understood.
 #[derive(Debug, Default)]
 pub(super) struct Bars {
     records: HashMap<HoldId, Record>,
@@ -50,6 +48,10 @@ impl Bars {
     /// The last that was put on the key.
     pub(super) fn on(&self, key: Key) -> Option<HoldId> {
         self.by_key.get(&key).and_then(|holds| holds.last()).copied()
+    }
+
+    pub(super) fn all_on(&self, key: Key) -> &[HoldId] {
+        self.by_key.get(&key).map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn record(&self, id: HoldId) -> Option<&Record> {

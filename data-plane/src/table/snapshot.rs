@@ -116,7 +116,7 @@ impl Table {
         }
     }
 
-    /// Its changes: resources, mappings, then what bars.
+    /// Its changes: resources, mappings, what arms, then what bars.
     #[must_use]
     pub fn snapshot_changes(&self) -> Vec<wire::Change> {
         let mut changes: Vec<wire::Change> = self
@@ -154,14 +154,17 @@ impl Table {
                 flush(slot, column);
             }
         }
-        changes.extend(self.holds().map(|(id, record)| wire::Change {
+        changes.extend(self.armings().map(|(id, arming)| wire::Change {
+            keys: pack(&arming.keys).into(),
+            kind: Some(WireKind::Armed(wire::Armed {
+                arming: id.to_vec(),
+                operation: arming.operation.clone(),
+            })),
+        }));
+        changes.extend(self.holds().map(|(_, record)| wire::Change {
             keys: pack(&record.keys).into(),
             kind: match record.kind {
                 Kind::Hold => Some(WireKind::Held(record.held.clone())),
-                Kind::Arming => Some(WireKind::Armed(wire::Armed {
-                    arming: id.to_vec(),
-                    operation: Vec::new(),
-                })),
                 // Read back, it is as unknown as it was.
                 Kind::UnknownChange => None,
             },

@@ -58,6 +58,15 @@ fn released(names: &[&str], hold: u8, destination: &str) -> wire::Change {
     change(names, Some(WireKind::Released(released)))
 }
 
+fn flipped(names: &[&str], hold: u8, destination: &str) -> wire::Change {
+    let flipped = wire::Flipped {
+        hold: vec![hold; 16],
+        operation: Vec::new(),
+        destination: destination.to_owned(),
+    };
+    change(names, Some(WireKind::Flipped(flipped)))
+}
+
 fn armed(names: &[&str], arming: u8) -> wire::Change {
     let armed = wire::Armed {
         arming: vec![arming; 16],
@@ -94,7 +103,7 @@ fn apply(table: &mut Table, changes: Vec<wire::Change>) -> Vec<Effect> {
 fn route(table: &Table, name: &str) -> Option<(DestinationName, Rule)> {
     match table.look(&acting_for(name)) {
         Look::Route(route) => Some((route.destination, route.rule)),
-        Look::Held | Look::Refused(_) => None,
+        Look::Armed(..) | Look::Held | Look::Refused(_) => None,
     }
 }
 
@@ -162,16 +171,24 @@ fn logins_that_nothing_names_follow_the_policy_and_never_a_guess() {
 }
 
 #[test]
-fn an_armed_account_waits_while_this_version_has_no_leases() {
+fn an_arming_bars_nobody_and_lasts_through_holds_until_it_is_taken_back() {
     let mut table = serving();
     apply(&mut table, vec![mapped(&["ann"], "old"), armed(&["ann"], 1)]);
-    assert_eq!(table.look(&acting_for("ann")), Look::Held);
-    // A hold under the arming: both have to end.
+    assert!(
+        route(&table, "ann").is_some(),
+        "whether it is admitted is the lease's to say"
+    );
+    let arms = |table: &Table| table.armings_on(&acting_for("ann")).len();
     apply(&mut table, vec![held(&["ann"], 2)]);
-    apply(&mut table, vec![released(&["ann"], 2, "old")]);
-    assert_eq!(table.look(&acting_for("ann")), Look::Held);
+    assert_eq!((table.look(&acting_for("ann")), arms(&table)), (Look::Held, 1));
+    apply(&mut table, vec![armed(&["ann"], 3), released(&["ann"], 2, "old")]);
+    assert_eq!(arms(&table), 2, "armed ahead, and once more for a cutover");
+    apply(&mut table, vec![disarmed(3)]);
+    apply(&mut table, vec![held(&["ann"], 4), flipped(&["ann"], 4, "new")]);
+    assert_eq!(arms(&table), 1);
     apply(&mut table, vec![disarmed(1)]);
-    assert_eq!(route(&table, "ann"), Some(("old".into(), Rule::Mapping)));
+    assert_eq!(route(&table, "ann"), Some(("new".into(), Rule::Mapping)));
+    assert!(table.arms_nobody());
 }
 
 #[test]
@@ -251,6 +268,14 @@ proptest! {
             holds
         };
         prop_assert_eq!(sorted(&table), sorted(&copy));
+        let armed = |table: &Table, name: &str| {
+            let mut armings = table.armings_on(&acting_for(name));
+            armings.sort();
+            armings
+        };
+        for name in NAMES.into_iter().chain(["x@example.org", "z"]) {
+            prop_assert_eq!(armed(&table, name), armed(&copy, name), "{}", name);
+        }
     }
 
     /// A key is held exactly while something that was put on it has not ended: checked against a plain list.

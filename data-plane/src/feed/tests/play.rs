@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use mailswitch_admission::Lease;
 use mailswitch_config::table::link::ControlPlaneLink;
 use mailswitch_config::{DestinationName, ListenerName, Protocol};
 use mailswitch_proto::channel::ConnectError;
@@ -370,8 +371,8 @@ impl Node {
 
     pub(super) fn goes_to(&self, login: &str) -> Option<DestinationName> {
         match self.look(login) {
-            Look::Route(route) => Some(route.destination),
-            Look::Held | Look::Refused(_) => None,
+            Look::Route(route) | Look::Armed(route, Lease::Live) => Some(route.destination),
+            Look::Armed(_, Lease::Lapsed) | Look::Held | Look::Refused(_) => None,
         }
     }
 }

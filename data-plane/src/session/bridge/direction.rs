@@ -85,14 +85,19 @@ impl Direction {
         self.buffer.is_some()
     }
 
-    /// Moves what can be moved now. Ready when the writer is half-closed after the reader's end.
+    /// Moves what can be moved now, and no further chunk once it may not. Ready when the writer is half-closed after the
+    /// reader's end.
     pub(super) fn poll_move(
         &mut self,
         cx: &mut Context<'_>,
         reader: &mut (impl AsyncRead + Unpin),
         writer: &mut (impl AsyncWrite + Unpin),
+        may_move: impl Fn() -> bool,
     ) -> Poll<Result<(), Broken>> {
         loop {
+            if !may_move() {
+                return Poll::Pending;
+            }
             ready!(self.poll_write_out(cx, writer)).map_err(|_| Broken::Writer)?;
             match self.state {
                 State::Open => {

@@ -4,6 +4,7 @@ mod burst;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 use parking_lot::Mutex;
@@ -18,8 +19,13 @@ use super::*;
 const SOON: Duration = Duration::from_secs(10);
 
 /// What a test wants of its bridge, and the bridge's task to wake.
-#[derive(Default)]
-struct Wanted(Mutex<(Option<Wish>, Option<Waker>)>);
+struct Wanted(Mutex<(Option<Wish>, Option<Waker>)>, AtomicBool);
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self(Mutex::default(), AtomicBool::new(true))
+    }
+}
 
 impl Wanted {
     fn set(&self, wish: Wish) {
@@ -44,6 +50,10 @@ impl Overseer for Owned {
         let mut inner = self.wanted.0.lock();
         inner.1 = Some(cx.waker().clone());
         inner.0.unwrap_or(Wish::Move)
+    }
+
+    fn may_move(&self) -> bool {
+        self.wanted.1.load(Ordering::Acquire)
     }
 
     fn moved(&self, _: Instant) {}
@@ -372,6 +382,20 @@ async fn a_record_of_the_backends_that_cannot_be_read_ends_the_session_and_is_no
     assert!(early.is_err(), "the backend has not ended it: {early:?}");
     drop(backend);
     assert_eq!(ended(stopped).await.0, EndReason::BackendError);
+}
+
+#[tokio::test]
+async fn not_one_more_chunk_moves_once_the_lease_is_over_whoever_was_told() {
+    let mut session = session(b"", b"").await;
+    session.client.write_all(b"before").await.expect("written");
+    expect(&mut session.backend, b"before").await;
+    // The clock says so; the thread that rings has not rung, and nobody was given an order.
+    session.wanted.1.store(false, Ordering::Release);
+    session.client.write_all(b"behind").await.expect("written");
+    let error = timeout(SOON, session.backend.read_u8()).await.expect("in time");
+    assert_eq!(error.expect_err("a reset").kind(), io::ErrorKind::ConnectionReset);
+    let (reason, to_backend, _) = session.stopped.await.expect("it ended");
+    assert_eq!((reason, to_backend), (EndReason::Reset, 6));
 }
 
 #[tokio::test]

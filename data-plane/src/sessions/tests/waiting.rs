@@ -101,6 +101,7 @@ async fn more_logins_than_may_wait_get_the_temporary_failure_at_once() {
         hold_login_timeout: Duration::from_secs(600),
         per_identifier: 2,
         per_node: 3,
+        ..WaitPolicy::default()
     });
     world.change(&["ann", "bob"], held(HoldId::random()));
     let full = |answer: &Answer| matches!(answer, Outcome::TemporaryFailure(TemporaryFailure::Held));
