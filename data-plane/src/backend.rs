@@ -265,6 +265,19 @@ impl Backends {
         passage.failed(Failure::ClientAttributed(client), error);
     }
 
+    /// The breakers of a destination: of each leg that has failed before.
+    #[must_use]
+    pub fn breakers(&self, name: &DestinationName) -> Vec<(Protocol, Status)> {
+        let breakers = self.breakers.lock();
+        let mut of_name: Vec<(Protocol, Status)> = breakers
+            .iter()
+            .filter(|((destination, _), _)| destination == name)
+            .map(|((_, protocol), (breaker, _))| (*protocol, breaker.status()))
+            .collect();
+        of_name.sort_by_key(|(protocol, _)| *protocol);
+        of_name
+    }
+
     /// Closes every breaker of a destination.
     pub fn reset_breaker(&self, name: &DestinationName) {
         let reset: Vec<Protocol> = {

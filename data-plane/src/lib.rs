@@ -1,6 +1,7 @@
 //! The parts of a node. `main.rs` shows the life of the process, `node` what runs in it, `session::run`
 //! the life of a session.
 
+mod admin;
 pub mod backend;
 mod buffers;
 pub mod drive;

@@ -76,7 +76,7 @@ pub fn bind_all(listeners: &[Listener], others: &[SocketAddr]) -> Result<Vec<Bou
     Ok(bound)
 }
 
-fn bind(address: SocketAddr, ipv6: Ipv6Socket) -> io::Result<TcpListener> {
+pub(crate) fn bind(address: SocketAddr, ipv6: Ipv6Socket) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(ipv6 == Ipv6Socket::Only)?;

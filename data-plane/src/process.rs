@@ -148,12 +148,6 @@ pub(crate) fn say_warnings(warnings: &Findings) {
 
 /// What the file asks for and this version does not do yet, in words.
 pub(crate) fn not_served(config: &NodeConfig) -> Vec<String> {
-    let admin = config.admin.iter().map(|admin| {
-        format!(
-            "[admin] is checked, and not served by this version: nothing listens on {}",
-            admin.bind
-        )
-    });
     let store = match &config.source {
         Source::Alone(alone) => match alone.mapping.store {
             MappingStore::File { .. } => None,
@@ -165,7 +159,7 @@ pub(crate) fn not_served(config: &NodeConfig) -> Vec<String> {
     let store = store.map(|store| {
         format!("mapping.source = \"{store}\" is checked, and this version does not start with it yet")
     });
-    admin.chain(store).collect()
+    store.into_iter().collect()
 }
 
 pub(crate) fn log_warnings(warnings: &Findings) {

@@ -9,6 +9,7 @@
 mod about;
 mod armed;
 mod changes;
+mod delay;
 mod entry;
 mod form;
 mod hold;
@@ -35,10 +36,11 @@ use tokio::sync::{Notify, mpsc};
 pub use about::{About, ActingFor, SessionId};
 pub use armed::LeaseSight;
 pub use changes::Applied;
+pub(crate) use delay::Delayed;
 pub use entry::Phase;
 pub use hold::Met;
 pub use leg::{End, LegIsOver};
-pub use list::{Listed, Listing, Quiesced, Which};
+pub use list::{Kicked, Listed, Listing, Quiesced, Which};
 pub use order::{DrainCause, Order};
 pub use pass_through::PassedThrough;
 pub use registered::{Chunks, LEG_END_TIMEOUT, Registered, Wait, Woken};
@@ -111,6 +113,9 @@ pub struct Sessions {
     quiesced: Arc<Notify>,
     stuck: mpsc::UnboundedSender<Stuck>,
     passed_through: pass_through::Open,
+    delays: delay::Delays,
+    /// Woken when a session ended, or did what a kick asked for.
+    kicked_out: Notify,
     report: Arc<Report>,
 }
 
@@ -141,6 +146,8 @@ impl Sessions {
             quiesced: Arc::default(),
             stuck,
             passed_through: pass_through::Open::default(),
+            delays: delay::Delays::default(),
+            kicked_out: Notify::new(),
             report,
             table: RwLock::new(table),
         };
@@ -326,6 +333,7 @@ impl Sessions {
         self.shards.remove(entry, &entry.filed());
         drop(filing);
         entry.ended();
+        self.kicked_out.notify_waiters();
     }
 }
 

@@ -54,7 +54,7 @@ pub enum Change {
 }
 
 /// As reported to operators.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Status {
     /// Connections are rejected, or only probed.
     pub open: bool,

@@ -16,7 +16,7 @@ pub(super) struct Moment {
 pub(super) fn breaks_off(order: Order) -> Option<Moment> {
     let now = Instant::now();
     let (at, reason) = match order {
-        Order::Stay => return None,
+        Order::Stay | Order::Recall => return None,
         Order::Drain { cause, deadline } => (deadline, drained(cause)),
         Order::Kick => (now, EndReason::Kick),
         Order::Shutdown => (now, EndReason::Shutdown),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mailswitch_config::protocol::Keyword as _;
+use mailswitch_config::table::admin::Admin;
+use mailswitch_config::table::listener::{Listener, ipv6_socket};
 use mailswitch_config::table::metrics::Metrics;
 use mailswitch_config::table::server::Server;
 use mailswitch_config::{NodeConfig, Protocol, Source, TlsMode};
@@ -19,6 +21,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{Node, Redaction};
+use crate::admin::{AdminSocket, Api};
 use crate::backend::loops::OwnListeners;
 use crate::backend::{self, Backends};
 use crate::feed::{Feed, Host};
@@ -50,6 +53,15 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The socket of `[admin]`.
+    #[error("admin.bind: cannot listen on {bind}")]
+    Admin {
+        /// Where.
+        bind: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Certificates or TLS settings cannot be used.
     #[error(transparent)]
     Tls(#[from] InvalidServerTls),
@@ -70,6 +82,7 @@ pub struct Running {
     pub(super) feed: Option<JoinHandle<()>>,
     pub(super) feed_stop: CancellationToken,
     addresses: Vec<SocketAddr>,
+    admin_address: Option<SocketAddr>,
 }
 
 impl Running {
@@ -83,6 +96,12 @@ impl Running {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where the management API listens.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 }
 
@@ -110,6 +129,12 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
         .collect();
     let bound = bind_all(&config.listeners, &others)?;
     let addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
+    let admin_socket = config
+        .admin
+        .as_ref()
+        .map(|admin| bind_admin(admin, &config.listeners, &others))
+        .transpose()?;
+    let admin = config.admin;
     let pages = match (config.metrics, page) {
         (Some(Metrics { bind }), Some(page)) => {
             let pages = Pages::bind(bind).await;
@@ -148,6 +173,11 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
             feed.run(host, async move { stop.cancelled().await }),
         ));
     }
+    if let (Some(admin), Some(socket)) = (&admin, admin_socket) {
+        running.admin_address = socket.address().ok();
+        let api = Api::new(Arc::clone(&running.node), admin, running.accepting.clone());
+        running.tasks.spawn(socket.serve(api));
+    }
     if let Some((pages, page)) = pages {
         running.tasks.spawn(serve_pages(
             pages,
@@ -157,6 +187,17 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
         ));
     }
     Ok(running)
+}
+
+fn bind_admin(
+    admin: &Admin,
+    listeners: &[Listener],
+    others: &[SocketAddr],
+) -> Result<AdminSocket, StartError> {
+    let bind = admin.bind;
+    let all = listeners.iter().flat_map(|listener| &listener.bind).chain(others);
+    AdminSocket::bind(bind, ipv6_socket(bind.port(), all.copied()))
+        .map_err(|source| StartError::Admin { bind, source })
 }
 
 /// Until the process ends: a supervisor is to read "stopping" while sessions have their grace.
@@ -293,6 +334,7 @@ fn serve(
         feed: None,
         feed_stop: CancellationToken::new(),
         addresses,
+        admin_address: None,
     }
 }
 

@@ -17,7 +17,9 @@ use tracing::Instrument as _;
 
 use crate::report::{LoginOutcome, Open};
 use crate::route::{Look, Refusal, Route};
-use crate::sessions::{End, LEG_END_TIMEOUT, LegIsOver, Order, Phase, Registered, Wait, Woken, link_current};
+use crate::sessions::{
+    Delayed, End, LEG_END_TIMEOUT, LegIsOver, Order, Phase, Registered, Wait, Woken, link_current,
+};
 
 /// What admission needs of a protocol's path to its backends.
 pub trait Backend: Send {
@@ -158,7 +160,7 @@ pub async fn admit<B: Backend>(
     let report = registered.sessions().report().clone();
     let protocol = registered.about().protocol;
     let (begun, mut held) = (Instant::now(), Duration::ZERO);
-    let login = Login {
+    let mut login = Login {
         registered,
         backend,
         leg: None,
@@ -170,7 +172,14 @@ pub async fn admit<B: Backend>(
         held_since: None,
         held: &mut held,
     };
-    let (outcome, destination) = login.run(pin!(client_gone)).await;
+    let mut client_gone = pin!(client_gone);
+    let (outcome, destination) = match login.wait_out_delay(client_gone.as_mut()).await {
+        Ok(()) => login.run(client_gone).await,
+        Err(outcome) => {
+            login.registered.unregister(LegIsOver::never_stood());
+            (outcome, None)
+        }
+    };
     let counted = match &outcome {
         Outcome::Admitted(_) => LoginOutcome::Accepted,
         Outcome::Refused(_) => LoginOutcome::Refused,
@@ -200,6 +209,26 @@ struct Login<'a, B: Backend> {
 }
 
 impl<B: Backend> Login<'_, B> {
+    /// Before anything is looked up (behaviour 9.2).
+    async fn wait_out_delay(
+        &mut self,
+        client_gone: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Result<(), Of<B>> {
+        let begun = Instant::now();
+        let registered = &self.registered;
+        let ended = tokio::select! {
+            biased;
+            _ = told(registered, forced) => Err(Outcome::TemporaryFailure(TemporaryFailure::Cancelled)),
+            () = client_gone => Err(Outcome::ClientGone),
+            delayed = registered.wait_out_delay() => match delayed {
+                Delayed::Over => Ok(()),
+                Delayed::NoRoom => Err(Outcome::TemporaryFailure(TemporaryFailure::Held)),
+            },
+        };
+        *self.held += begun.elapsed();
+        ended
+    }
+
     async fn run(
         mut self,
         mut client_gone: Pin<&mut (impl Future<Output = ()> + Send)>,
@@ -341,7 +370,11 @@ impl<B: Backend> Login<'_, B> {
                         self.ending = None;
                         Event::LegOver
                     }
-                    () = tokio::time::sleep(LEG_END_TIMEOUT) => Event::LegStuck,
+                    // Nobody has to have seen its end but the kick, which is content with a reset.
+                    () = tokio::time::sleep(LEG_END_TIMEOUT) => match registered.order() {
+                        Order::Recall => Event::Lapsed,
+                        _ => Event::LegStuck,
+                    },
                 }
             }
             // `run` has returned before.
@@ -469,12 +502,12 @@ impl<B: Backend> Login<'_, B> {
     }
 }
 
-/// Before the bridge, an order to end means: a hold or a drained node recalls the login, a lapse takes its leg, anything
+/// Before the bridge, an order to end means: a kick, a hold or a drained node recalls the login, a lapse takes its leg, anything
 /// else cancels it.
 fn recalled(order: Order) -> Option<Event<DestinationName>> {
     match order {
         Order::Stay => None,
-        Order::Drain { .. } => Some(Event::Recalled),
+        Order::Recall | Order::Drain { .. } => Some(Event::Recalled),
         Order::Reset => Some(Event::Lapsed),
         Order::Kick | Order::Shutdown => Some(Event::Cancelled),
     }

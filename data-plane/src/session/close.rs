@@ -110,7 +110,8 @@ impl Overseer for Bridged {
             Told::Stop => return Wish::Stop(EndReason::Shutdown),
         }
         match self.guard.registered().poll_order(cx) {
-            Order::Stay => Wish::Move,
+            // A session is never recalled: it would have to look again with its client signed in.
+            Order::Stay | Order::Recall => Wish::Move,
             Order::Drain { cause, deadline } => Wish::Quiet {
                 until: deadline,
                 reason: match cause {

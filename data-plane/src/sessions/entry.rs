@@ -94,6 +94,10 @@ struct Inner {
     look_again: bool,
     /// What its leg was admitted under is over: the leg is reset, also when there is another lease.
     lapsed: bool,
+    /// Kicked while its login is in progress, and not yet looked again.
+    recalled: bool,
+    /// Its login is over, and was told so: it is recalled no more.
+    signed_in: bool,
     stuck: bool,
     waker: Option<Waker>,
 }
@@ -122,6 +126,8 @@ impl Entry {
                 owes: Vec::new(),
                 look_again: false,
                 lapsed: false,
+                recalled: false,
+                signed_in: false,
                 stuck: false,
                 waker: None,
             }),
@@ -165,18 +171,28 @@ impl Entry {
 
     /// A look with no leg follows. From here on the session counts for holds again, and that is written down before
     /// the table is read: a hold writes the table first and collects then, so one of the two sees the other (A2).
-    pub(crate) fn looks(&self) {
+    pub(crate) fn looks(&self) -> Recalled {
         let mut inner = self.inner.lock();
+        let recalled = std::mem::take(&mut inner.recalled);
         inner.phase = Phase::Registered;
         inner.destination = None;
         inner.look_again = false;
         inner.lapsed = false;
+        inner.signed_in = false;
         inner.stuck = false;
+        if recalled { Recalled::Yes } else { Recalled::No }
     }
 
     pub(crate) fn enters(&self, phase: Phase, destination: Option<&DestinationName>) {
         let mut inner = self.inner.lock();
         inner.phase = phase;
+        if matches!(phase, Phase::Bridged | Phase::Idle) {
+            inner.signed_in = true;
+            // It passed its last check at the moment of the kick: a session was kicked.
+            if std::mem::take(&mut inner.recalled) {
+                inner.forced = inner.forced.strongest(Order::Kick);
+            }
+        }
         if let Some(destination) = destination {
             inner.destination = Some(destination.clone());
         }
@@ -340,6 +356,30 @@ impl Entry {
         wake(waker);
     }
 
+    /// An operator's kick. A login in progress looks again: what it has seen may have been left meanwhile.
+    pub(crate) fn kick(&self) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            match inner.phase {
+                // It will look after this: there is nothing to take back.
+                Phase::Waiting | Phase::Ended => return,
+                _ if !inner.signed_in => inner.recalled = true,
+                _ => inner.forced = inner.forced.strongest(Order::Kick),
+            }
+            inner.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// A kick has come to its end: nothing is left of what it found.
+    pub(crate) fn is_kicked_out(&self) -> bool {
+        let inner = self.inner.lock();
+        match inner.phase {
+            Phase::Ended | Phase::Waiting => true,
+            _ => !inner.recalled && inner.forced.rank() < Order::Kick.rank(),
+        }
+    }
+
     /// The node is no longer drained.
     pub(crate) fn resume(&self) {
         let waker = {
@@ -365,10 +405,17 @@ impl Pressed {
     pub(crate) fn resets(&self, a_hold_waits: bool) -> bool {
         match self.forced {
             Order::Reset => true,
-            Order::Kick | Order::Shutdown => !a_hold_waits,
+            Order::Recall | Order::Kick | Order::Shutdown => !a_hold_waits,
             Order::Stay | Order::Drain { .. } => false,
         }
     }
+}
+
+/// Whether a look is the one that a kick asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recalled {
+    Yes,
+    No,
 }
 
 /// What a task that went away left behind.
@@ -381,7 +428,7 @@ impl Inner {
     fn pressed(&self) -> Pressed {
         Pressed {
             holds: self.owes.iter().map(|hold| hold.id).collect(),
-            forced: self.forced_or_lapsed(),
+            forced: self.forced(),
         }
     }
 
@@ -392,12 +439,16 @@ impl Inner {
         }
     }
 
-    fn forced_or_lapsed(&self) -> Order {
-        if self.lapsed { Order::Reset } else { self.forced }
+    fn forced(&self) -> Order {
+        match (self.lapsed, self.recalled) {
+            (true, _) => Order::Reset,
+            (false, true) => self.forced.strongest(Order::Recall),
+            (false, false) => self.forced,
+        }
     }
 
     fn order(&self) -> Order {
-        self.owes.iter().fold(self.forced_or_lapsed(), |order, hold| {
+        self.owes.iter().fold(self.forced(), |order, hold| {
             order.strongest(Order::Drain {
                 cause: DrainCause::Hold(hold.id),
                 deadline: hold.drain_until,

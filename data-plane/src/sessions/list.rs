@@ -1,5 +1,8 @@
 //! What others ask of the registry: what has quiesced, who is there, and to end some.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use mailswitch_config::DestinationName;
 use mailswitch_proto::id::HoldId;
 use mailswitch_proto::identifier::Key;
@@ -33,6 +36,15 @@ pub struct Which {
     pub session: Option<SessionId>,
 }
 
+/// What became of a kick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kicked {
+    /// How many sessions and logins it found.
+    pub signalled: usize,
+    /// How many of them are not over yet.
+    pub open: usize,
+}
+
 /// A session, as listed.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -47,7 +59,7 @@ pub struct Listed {
     /// Where its leg goes.
     pub destination: Option<DestinationName>,
     /// How long it has been registered.
-    pub age: std::time::Duration,
+    pub age: Duration,
 }
 
 /// Some sessions, and how many there are.
@@ -120,17 +132,43 @@ impl Sessions {
         }
     }
 
-    /// Ends sessions now, and says how many. Not those that are passed through: they belong to no account.
+    /// Ends sessions now, lets logins in progress look again, and says how many. Not those that are passed through: they
+    /// belong to no account.
     pub fn kick(&self, which: &Which) -> usize {
+        self.kick_all(which).len()
+    }
+
+    /// As `kick`, and waits until all that it found is over: a leg that was there when this was called serves nobody any
+    /// more. Not longer than `patience`.
+    pub async fn kick_to_the_end(&self, which: &Which, patience: Duration) -> Kicked {
+        let kicked = self.kick_all(which);
+        let all_over = async {
+            loop {
+                let over = self.kicked_out.notified();
+                if kicked.iter().all(|entry| entry.is_kicked_out()) {
+                    return;
+                }
+                over.await;
+            }
+        };
+        // Late is told by what is still open.
+        let _ = tokio::time::timeout(patience, all_over).await;
+        Kicked {
+            signalled: kicked.len(),
+            open: kicked.iter().filter(|entry| !entry.is_kicked_out()).count(),
+        }
+    }
+
+    fn kick_all(&self, which: &Which) -> Vec<Arc<Entry>> {
         let matching = self.matching(which);
         for entry in &matching {
-            entry.force(Order::Kick);
+            entry.kick();
             // The operator's word that a leg of which nobody knows the end is over.
             if entry.phase() == Phase::Lost {
                 self.remove(entry);
             }
         }
-        matching.len()
+        matching
     }
 
     /// Resets the backend legs of sessions at once, and says how many (L1). Nobody has to have seen the end of a leg that
@@ -146,7 +184,7 @@ impl Sessions {
         matching.len()
     }
 
-    fn matching(&self, which: &Which) -> Vec<std::sync::Arc<Entry>> {
+    fn matching(&self, which: &Which) -> Vec<Arc<Entry>> {
         let mut found = if which.keys.is_empty() {
             self.shards.all()
         } else {

@@ -10,6 +10,9 @@ use mailswitch_proto::id::HoldId;
 pub enum Order {
     /// Go on.
     Stay,
+    /// A login in progress that was kicked: drop its leg and look again. The client has heard nothing, and is signed in
+    /// where its account is now.
+    Recall,
     /// End at a quiet moment (Q3), at `deadline` anyway.
     Drain {
         /// Why.
@@ -38,10 +41,11 @@ impl Order {
     pub(crate) fn rank(self) -> u8 {
         match self {
             Self::Stay => 0,
-            Self::Drain { .. } => 1,
-            Self::Kick => 2,
-            Self::Shutdown => 3,
-            Self::Reset => 4,
+            Self::Recall => 1,
+            Self::Drain { .. } => 2,
+            Self::Kick => 3,
+            Self::Shutdown => 4,
+            Self::Reset => 5,
         }
     }
 

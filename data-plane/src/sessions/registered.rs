@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Sessions;
 use super::about::{About, ActingFor};
-use super::entry::{Abandoned, Entry, Phase};
+use super::delay::{Delayed, LONGEST_WAIT};
+use super::entry::{Abandoned, Entry, Phase, Recalled};
 use super::leg::{End, LegIsOver};
 use super::order::Order;
 use crate::route::Look;
@@ -202,8 +203,20 @@ impl Registered {
 
     /// The first look, or one after a wait: there is no leg. From now on the session counts for holds.
     pub(crate) fn look(&self) -> Look {
-        self.entry.looks();
+        self.begins_to_look();
         self.check()
+    }
+
+    /// Without a leg: nothing is left of what a kick found.
+    fn begins_to_wait(&self) {
+        self.entry.waits();
+        self.sessions.kicked_out.notify_waiters();
+    }
+
+    fn begins_to_look(&self) {
+        if self.entry.looks() == Recalled::Yes {
+            self.sessions.kicked_out.notify_waiters();
+        }
     }
 
     /// A check of A1: a look while a leg stands.
@@ -215,10 +228,34 @@ impl Registered {
         self.entry.enters(phase, destination);
     }
 
+    /// Waits while logins of its account are delayed (behaviour 9.3). It has not looked yet, so nothing that it would have
+    /// seen can be stale. Dropping the future gives its place back.
+    pub(crate) async fn wait_out_delay(&self) -> Delayed {
+        let mut most = None;
+        loop {
+            // Before the delay is read: one that changes in between wakes it.
+            self.begins_to_look();
+            let Some(until) = self.sessions.delayed_until(&self.entry.acting_for) else {
+                return Delayed::Over;
+            };
+            let until = until.min(*most.get_or_insert_with(|| Instant::now() + LONGEST_WAIT));
+            if until <= Instant::now() {
+                return Delayed::Over;
+            }
+            tracing::debug!("login delayed by an operator");
+            self.begins_to_wait();
+            let Some(_place) = self.sessions.place_to_wait(&self.entry) else {
+                return Delayed::NoRoom;
+            };
+            let woken = poll_fn(|cx| self.entry.poll_look_again(cx));
+            let _ = timeout_at(until, woken).await;
+        }
+    }
+
     /// Waits while held (A5). Without a leg: this is the session's confirmation for every hold that found it (Q4).
     /// Dropping the future gives its place back.
     pub(crate) async fn wait(&self, until: Instant, wait: Wait) -> Woken {
-        self.entry.waits();
+        self.begins_to_wait();
         let Some(_place) = self.sessions.place_to_wait(&self.entry) else {
             return Woken::NoRoom;
         };

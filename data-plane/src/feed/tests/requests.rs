@@ -116,9 +116,9 @@ async fn sessions_are_listed_and_kicked_by_their_keys() {
             pass_through: 0
         }))
     );
-    assert_eq!((ann.order(), bob.order()), (Order::Kick, Order::Stay));
+    assert_eq!((ann.order(), bob.order()), (Order::Recall, Order::Stay));
     ask(&mut stream, 3, kick(Vec::new(), "s3")).await;
-    assert_eq!((nobody.order(), bob.order()), (Order::Kick, Order::Stay));
+    assert_eq!((nobody.order(), bob.order()), (Order::Recall, Order::Stay));
     let answer = ask(&mut stream, 4, kick(Vec::new(), "")).await;
     assert!(
         !answer.error.is_empty(),

@@ -128,16 +128,27 @@ async fn more_logins_than_may_wait_get_the_temporary_failure_at_once() {
 }
 
 #[tokio::test]
-async fn a_kicked_login_gets_the_temporary_failure() {
+async fn a_kicked_login_that_waits_goes_on_waiting_and_gets_in_where_the_flip_says() {
     let world = World::new(WaitPolicy::default());
-    world.change(&["ann"], held(HoldId::random()));
+    world.change(&["ann"], mapped("old"));
+    let hold = HoldId::random();
+    world.change(&["ann"], held(hold));
     let task = tokio::spawn(login(world.clone(), "ann", std::future::pending()));
     waiting(&world, 1).await;
-    assert_eq!(world.sessions.kick(&Which::default()), 1);
-    assert!(matches!(
-        task.await.unwrap(),
-        Outcome::TemporaryFailure(TemporaryFailure::Cancelled)
-    ));
+    let kicked = world
+        .sessions
+        .kick_to_the_end(&Which::default(), Duration::from_secs(60))
+        .await;
+    assert_eq!(
+        (kicked.signalled, kicked.open),
+        (1, 0),
+        "it has no leg that could end"
+    );
+    world.change(&["ann"], flipped(hold, "new"));
+    let Outcome::Admitted(admitted) = task.await.unwrap() else {
+        panic!("not admitted");
+    };
+    assert_eq!(admitted.route.destination, "new".into());
 }
 
 #[tokio::test]

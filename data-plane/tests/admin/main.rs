@@ -1,0 +1,8 @@
+//! The management API of a node in this process, over real TLS sockets, in front of IMAP backends that a test plays: a test
+//! for each endpoint, code, field and refusal of the reference.
+
+mod connections;
+mod destinations;
+mod gate;
+mod rig;
+mod transport;
