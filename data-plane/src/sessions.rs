@@ -34,7 +34,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
 pub use about::{About, ActingFor, SessionId};
-pub use armed::LeaseSight;
+pub use armed::{LeaseSight, Standing};
 pub use changes::Applied;
 pub(crate) use delay::Delayed;
 pub use entry::Phase;

@@ -1,5 +1,7 @@
 //! The instruments of the two servers, with their units. Make them once, after `start`, and hand them down.
 
+use std::time::Duration;
+
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 
 use crate::name::metric;
@@ -92,6 +94,51 @@ impl NodeInstruments {
             connected: gauge(meter, metric::CONNECTED, "1 while connected to a control plane"),
         }
     }
+}
+
+/// What a node's lease is when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseNow {
+    /// Armings in force.
+    pub armings: u64,
+    /// It is live.
+    pub live: bool,
+    /// Since the request that was granted last. None: none was.
+    pub age: Option<Duration>,
+}
+
+/// Shows a node's lease: asked when somebody looks, because nothing tells when time has gone by. None: there is nothing to
+/// be shown any more.
+pub fn observe_lease(meter: &Meter, now: impl Fn() -> Option<LeaseNow> + Clone + Send + Sync + 'static) {
+    let (armings, live, age) = (now.clone(), now.clone(), now);
+    meter
+        .u64_observable_gauge(metric::ARMINGS)
+        .with_description("Armings in force")
+        .with_callback(move |gauge| {
+            if let Some(lease) = armings() {
+                gauge.observe(lease.armings, &[]);
+            }
+        })
+        .build();
+    meter
+        .u64_observable_gauge(metric::LEASE_LIVE)
+        .with_description("1 while the node's lease is live: armed accounts are admitted")
+        .with_callback(move |gauge| {
+            if let Some(lease) = live() {
+                gauge.observe(u64::from(lease.live), &[]);
+            }
+        })
+        .build();
+    meter
+        .f64_observable_gauge(metric::LEASE_AGE)
+        .with_unit("s")
+        .with_description("Since the node asked for the lease that it was granted last")
+        .with_callback(move |gauge| {
+            if let Some(age) = age().and_then(|lease| lease.age) {
+                gauge.observe(age.as_secs_f64(), &[]);
+            }
+        })
+        .build();
 }
 
 /// Those of a control plane.

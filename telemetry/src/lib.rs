@@ -28,7 +28,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use opentelemetry_semantic_conventions::resource::{SERVICE_INSTANCE_ID, SERVICE_VERSION};
 
-pub use self::instrument::{ControlPlaneInstruments, NodeInstruments};
+pub use self::instrument::{ControlPlaneInstruments, LeaseNow, NodeInstruments, observe_lease};
 pub use self::logs::{InvalidLevel, Levels, Logs};
 pub use self::pages::{Health, Page, Pages};
 pub use self::redact::Redactor;

@@ -83,6 +83,12 @@ pub mod metric {
         REVISION = "mail.revision";
         /// 1 while a node is connected to a control plane.
         CONNECTED = "mail.feed.connected";
+        /// Armings in force on a node.
+        ARMINGS = "mail.armings";
+        /// 1 while a node's lease is live.
+        LEASE_LIVE = "mail.lease.live";
+        /// How long ago a node asked for the lease that it was granted last.
+        LEASE_AGE = "mail.lease.age";
         /// Nodes that are connected to this replica now.
         NODES = "mail.nodes";
         /// Cutovers by outcome.

@@ -121,6 +121,9 @@ pub struct SessionView {
     protocol: String,
     destination: Option<String>,
     state: String,
+    /// Of an armed account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<String>,
     client: String,
     listener: String,
     age_millis: u64,
@@ -179,9 +182,20 @@ impl SessionView {
             protocol: session.protocol,
             destination: filled(&session.destination),
             state: session.state,
+            lease: filled(&session.lease),
             client: session.client,
             listener: session.listener,
             age_millis: session.age_millis,
+        }
+    }
+}
+
+impl SessionView {
+    /// An armed account needs the node's lease: that is part of where its sessions stand.
+    fn state_words(&self) -> String {
+        match &self.lease {
+            Some(lease) => format!("{}, lease {lease}", self.state),
+            None => self.state.clone(),
         }
     }
 }
@@ -206,7 +220,7 @@ impl Render for Sessions {
                 or_dash(&session.identifier),
                 session.protocol.clone(),
                 or_dash(&session.destination),
-                session.state.clone(),
+                session.state_words(),
                 session.client.clone(),
                 span(session.age_millis),
             ]);

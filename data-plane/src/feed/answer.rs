@@ -105,6 +105,9 @@ impl Stream<'_> {
             age_millis: u64::try_from(session.age.as_millis()).unwrap_or(u64::MAX),
             listener: session.about.listener.as_str().to_owned(),
             pass_through: session.about.protocol.is_pass_through(),
+            lease: session
+                .lease
+                .map_or_else(String::new, |lease| lease.as_str().to_owned()),
         }
     }
 

@@ -43,6 +43,29 @@ struct Known {
 #[derive(Debug, Default)]
 pub(crate) struct Term(AtomicU64);
 
+/// What a session of an armed account lives on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The lease, which is live.
+    Live,
+    /// Nothing any more.
+    Lapsed,
+    /// Its account was armed while it was open, and the first lease behind that is awaited.
+    Awaited,
+}
+
+impl Standing {
+    /// As in the feed's messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Lapsed => "lapsed",
+            Self::Awaited => "awaited",
+        }
+    }
+}
+
 /// Its account is armed, and rests on the lease; the other bits are a moment.
 const RESTS: u64 = 1 << 63;
 
@@ -60,6 +83,16 @@ impl Term {
 
     pub(crate) fn is_armed(&self) -> bool {
         self.0.load(Ordering::Acquire) != 0
+    }
+
+    /// For operators. None: its account is not armed.
+    pub(super) fn standing(&self, lease: &Lease) -> Option<Standing> {
+        match self.0.load(Ordering::Acquire) {
+            0 => None,
+            _ if self.is_over(lease) => Some(Standing::Lapsed),
+            term if term & RESTS == 0 => Some(Standing::Awaited),
+            _ => Some(Standing::Live),
+        }
     }
 
     /// The account is armed, and what its sessions live on is over.

@@ -9,10 +9,12 @@ use mailswitch_proto::identifier::Key;
 use mailswitch_proto::revision::Position;
 
 use super::about::{About, ActingFor};
+use super::armed::Standing;
 use super::entry::{Entry, Phase};
 use super::hold::{Hold, Met};
 use super::order::Order;
 use super::{SessionId, Sessions, Stuck};
+use crate::lease::Lease;
 
 /// A hold of which no session is left here: a level, true until that hold ends (Q4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct Listed {
     pub phase: Phase,
     /// Where its leg goes.
     pub destination: Option<DestinationName>,
+    /// What it lives on, where its account is armed (L1).
+    pub lease: Option<Standing>,
     /// How long it has been registered.
     pub age: Duration,
 }
@@ -125,7 +129,7 @@ impl Sessions {
             passed_through: passed_through.len(),
             sessions: matching
                 .iter()
-                .map(|entry| listed(entry))
+                .map(|entry| listed(entry, self.lease()))
                 .chain(passed_through)
                 .take(limit)
                 .collect(),
@@ -217,13 +221,14 @@ impl Hold {
     }
 }
 
-fn listed(entry: &Entry) -> Listed {
+fn listed(entry: &Entry, lease: &Lease) -> Listed {
     Listed {
         about: entry.about.clone(),
         acting_for: entry.acting_for.clone(),
         key: entry.first_key(),
         phase: entry.phase(),
         destination: entry.destination(),
+        lease: entry.term.standing(lease),
         age: entry.since.elapsed(),
     }
 }

@@ -76,6 +76,7 @@ impl Sessions {
                 key: None,
                 phase: entry.phase,
                 destination: Some(entry.destination.clone()),
+                lease: None,
                 age: entry.since.elapsed(),
             })
             .collect()

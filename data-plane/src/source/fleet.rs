@@ -7,6 +7,7 @@ use mailswitch_config::table::listener::Listener;
 use mailswitch_proto::channel::{Credentials, CredentialsError, Files};
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::identifier::HashKey;
+use mailswitch_telemetry::LeaseNow;
 use tokio::sync::mpsc;
 
 use super::Knowledge;
@@ -79,6 +80,7 @@ pub(crate) fn prepare(
         sessions.leave();
     }
     lease::watch(&sessions)?;
+    show_lease(&sessions);
     let source = sessions.clone();
     let writer = prepared.start(move || source.with_table(Snapshot::of))?;
     let knowledge = Knowledge::new(sessions, config);
@@ -101,6 +103,19 @@ pub(crate) fn prepare(
         asking: Asking::default(),
     };
     Ok((knowledge, node))
+}
+
+/// On `/metrics`.
+fn show_lease(sessions: &Arc<Sessions>) {
+    let sessions = Arc::downgrade(sessions);
+    mailswitch_telemetry::observe_lease(&mailswitch_telemetry::meter(), move || {
+        let sight = sessions.upgrade()?.lease_sight();
+        Some(LeaseNow {
+            armings: sight.armings as u64,
+            live: sight.live,
+            age: sight.age,
+        })
+    });
 }
 
 fn remembered(recovered: Recovered) -> Table {

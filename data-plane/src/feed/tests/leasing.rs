@@ -128,6 +128,39 @@ async fn an_arming_is_acknowledged_with_a_lease_behind_it_and_again_after_each_h
 }
 
 #[tokio::test]
+async fn session_list_shows_what_a_session_of_an_armed_account_lives_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = ControlPlane::start().await;
+    let node = Node::start(directory.path(), &[plane.address]);
+    let (mut stream, at) = plane.accept_and_fill().await;
+    let _ann = bridged(&node, "ann@example.org", "s1");
+    let _bob = bridged(&node, "bob@example.org", "s2");
+    assert_eq!(leases(&mut stream).await, ["", ""]);
+    stream.delta(at, vec![armed(&["ann@example.org"], ARMING)]).await;
+    let request = stream.lease_request().await;
+    assert_eq!(leases(&mut stream).await, ["awaited", ""]);
+    stream.grant(&request, Duration::from_millis(900)).await;
+    stream.arming_applied().await;
+    assert_eq!(leases(&mut stream).await, ["live", ""]);
+    // Requests of the node are left without an answer.
+    let lapse = async { while leases(&mut stream).await != ["lapsed", ""] {} };
+    tokio::time::timeout(PATIENCE, lapse).await.expect("it lapses");
+}
+
+async fn leases(stream: &mut Stream) -> Vec<String> {
+    let list = wire::ListSessions {
+        limit: 10,
+        ..wire::ListSessions::default()
+    };
+    match ask(stream, 9, Some(Request::ListSessions(list))).await.answer {
+        Some(wire::answer::Answer::Sessions(page)) => {
+            page.sessions.into_iter().map(|session| session.lease).collect()
+        }
+        other => panic!("no list: {other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn it_is_asked_again_while_something_is_armed_and_not_once_nothing_is() {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = ControlPlane::start().await;
