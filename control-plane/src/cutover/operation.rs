@@ -121,7 +121,7 @@ pub enum Step {
 }
 
 /// How an operation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// On the target, proven.
     Done,
@@ -132,7 +132,7 @@ pub enum Outcome {
 }
 
 /// A command that runs under the hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hook {
     /// There is none.
     None,
