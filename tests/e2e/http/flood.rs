@@ -91,7 +91,6 @@ fn pings_settings_and_empty_data_cost_a_node_no_memory() -> Result<()> {
         if what != "empty" {
             // There is no request that they could belong to.
             assert!(said["closed"] == true || said["goaway"].is_number(), "{said}");
-            assert!(said["sent"].as_u64() < Some(5_000), "{said}");
         }
         let now = memory(&node)?;
         assert!(
