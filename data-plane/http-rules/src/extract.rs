@@ -119,7 +119,49 @@ impl Extractor {
                 Extracted::Login(form_decoded(group.as_bytes()))
             })
     }
+
+    /// The logins that stand behind the first one in the same place: servers differ in which of them they take, so the
+    /// request acts for all of them (promise A2). `start` as in [`Extractor::from_body`].
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyNames`].
+    pub fn besides(&self, request: &Received, start: &[u8]) -> Result<Vec<String>, Refusal> {
+        let besides: Vec<String> = match self {
+            // There is one.
+            Self::Authorization => Vec::new(),
+            Self::Query(param) => form_urlencoded::parse(request.query().unwrap_or_default().as_bytes())
+                .filter(|(name, _)| name == param)
+                .skip(1)
+                .map(|(_, value)| value.into_owned())
+                .take(MOST_NAMES)
+                .collect(),
+            Self::Header(name) => request
+                .headers()
+                .get_all(name)
+                .into_iter()
+                .skip(1)
+                .filter_map(|value| std::str::from_utf8(value.as_bytes()).ok())
+                .map(str::to_owned)
+                .take(MOST_NAMES)
+                .collect(),
+            Self::Body(regex) => regex
+                .captures_iter(start)
+                .skip(1)
+                .filter_map(|captures| captures.get(1))
+                .map(|group| form_decoded(group.as_bytes()))
+                .take(MOST_NAMES)
+                .collect(),
+        };
+        if besides.len() < MOST_NAMES {
+            Ok(besides)
+        } else {
+            Err(Refusal::TooManyNames)
+        }
+    }
 }
+
+/// More are no form and no account's request, and each is a place in the registry.
+const MOST_NAMES: usize = 16;
 
 /// Whom the request's own credential names, wherever it is routed by: a session acts for him too (promise A2).
 pub(crate) fn carried(request: &Received, jwt_claim: &str) -> Result<Extracted, Refusal> {

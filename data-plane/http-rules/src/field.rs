@@ -1,5 +1,7 @@
 //! Fields that are a list, fields that belong to one connection, and what of them is never taken away (behaviour 8.1).
 
+use std::borrow::Cow;
+
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -28,7 +30,7 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 const NEVER_NAMED: [HeaderName; 6] = [HOST, CONTENT_LENGTH, AUTHORIZATION, COOKIE, CONTENT_TYPE, EXPECT];
 
 /// Not in trailers (RFC 9110 §6.5.1): they frame, route, authenticate or tell how to read what came before.
-const NEVER_TRAILING: [&str; 27] = [
+const NEVER_TRAILING: [&str; 31] = [
     "age",
     "authorization",
     "cache-control",
@@ -42,8 +44,10 @@ const NEVER_TRAILING: [&str; 27] = [
     "expires",
     "forwarded",
     "host",
+    "if",
     "if-match",
     "if-none-match",
+    "if-range",
     "location",
     "max-forwards",
     "pragma",
@@ -54,7 +58,9 @@ const NEVER_TRAILING: [&str; 27] = [
     "via",
     "warning",
     "www-authenticate",
-    "x-forwarded-for",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
     "x-real-ip",
 ];
 
@@ -135,7 +141,17 @@ pub(crate) fn announced_trailers(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 fn may_trail(name: &HeaderName) -> bool {
-    !is_of_a_connection(name) && !NEVER_TRAILING.contains(&name.as_str())
+    let dashed = dashed(name);
+    let says_who = dashed.starts_with("x-forwarded-") || dashed.starts_with("proxy-");
+    !is_of_a_connection(name) && !says_who && !NEVER_TRAILING.contains(&dashed.as_ref())
+}
+
+/// As CGI and WSGI read it: `X_Forwarded_For` is the same variable there.
+pub(crate) fn dashed(name: &HeaderName) -> Cow<'_, str> {
+    match name.as_str() {
+        name if name.contains('_') => name.replace('_', "-").into(),
+        name => name.into(),
+    }
 }
 
 /// The trailers that are passed on, in either direction: all but those that frame, route or authenticate.

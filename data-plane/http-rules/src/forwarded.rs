@@ -49,10 +49,8 @@ pub(crate) fn inbound(headers: &mut HeaderMap, fate: InboundForwarded) {
     }
 }
 
-/// Also as CGI and WSGI read it: `X_Forwarded_For` is the same variable there.
 fn is_clients_own(name: &HeaderName) -> bool {
-    let dashed = name.as_str().replace('_', "-");
-    CLIENTS_OWN.contains(&dashed.as_str())
+    CLIENTS_OWN.contains(&field::dashed(name).as_ref())
 }
 
 /// Appends the client's address.

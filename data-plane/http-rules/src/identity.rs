@@ -11,9 +11,9 @@ use crate::request::Received;
 pub struct Identity {
     /// Decides where it goes. None: the fallback of its route does.
     pub routed_by: Option<Identifier>,
-    /// Whom its Authorization names besides: it does not route, but the backend opens that account, so a hold of it has to
-    /// find this request.
-    pub also: Option<Identifier>,
+    /// Whom its Authorization, or the place that routes it, names besides: they do not route, but the backend may open
+    /// their accounts, so a hold of them has to find this request.
+    pub also: Vec<Identifier>,
 }
 
 impl Identity {
@@ -36,9 +36,28 @@ impl Identity {
             Extracted::Login(login) => Identifier::from_login(&login, rules).ok(),
             Extracted::Absent => None,
         };
-        Ok(Self {
-            also: also.filter(|also| routed_by.as_ref() != Some(also)),
+        let mut identity = Self {
             routed_by,
-        })
+            also: Vec::new(),
+        };
+        identity.also_acts_for(also);
+        Ok(identity)
+    }
+
+    /// With the logins that [`Extractor::besides`](crate::Extractor::besides) found. One that is no identifier names no
+    /// account that could be held.
+    #[must_use]
+    pub fn and(mut self, besides: &[String], rules: &Rules) -> Self {
+        for login in besides {
+            self.also_acts_for(Identifier::from_login(login, rules).ok());
+        }
+        self
+    }
+
+    fn also_acts_for(&mut self, who: Option<Identifier>) {
+        let known = self.routed_by.iter().chain(&self.also);
+        if let Some(who) = who.filter(|who| known.clone().all(|known| known != who)) {
+            self.also.push(who);
+        }
     }
 }

@@ -53,6 +53,9 @@ pub enum Refusal {
     /// What names the account is no UTF-8.
     #[error("what names the account is not UTF-8")]
     IdentifierEncoding,
+    /// One account is meant; so many are an attack on the registry.
+    #[error("it names more than a handful of accounts where one is expected")]
+    TooManyNames,
     /// Our own pseudonym is in Via: we would talk to ourselves.
     #[error("the request has been here before: a loop between proxies")]
     Loop,
@@ -77,7 +80,8 @@ impl Refusal {
             | Self::TwoAuthorizations
             | Self::BasicCredential
             | Self::Identifier(_)
-            | Self::IdentifierEncoding => StatusCode::BAD_REQUEST,
+            | Self::IdentifierEncoding
+            | Self::TooManyNames => StatusCode::BAD_REQUEST,
         }
     }
 }

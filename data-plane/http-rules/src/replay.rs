@@ -5,6 +5,7 @@
 use http::Method;
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 
+use crate::field;
 use crate::request::{BodyLength, Received};
 
 /// Whether a request may be sent again.
@@ -48,9 +49,15 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// Web frameworks run what these name instead of the method: a GET may be a POST.
 fn is_another_method(request: &Received) -> bool {
-    ["x-http-method-override", "x-http-method", "x-method-override"]
-        .iter()
-        .any(|name| request.headers().contains_key(*name))
+    const FIELDS: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+    let in_query = request
+        .query()
+        .is_some_and(|query| form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "_method"));
+    in_query
+        || request
+            .headers()
+            .keys()
+            .any(|name| FIELDS.contains(&field::dashed(name).as_ref()))
 }
 
 /// Its second answer could be a wrong 412: the first one had been executed, and changed what the condition asks for.

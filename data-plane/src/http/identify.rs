@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use mailswitch_config::table::http::RouteFallback;
 use mailswitch_http_rules::{
@@ -79,22 +80,29 @@ pub(super) async fn identify(
     let span = tracing::Span::current();
     span.set_attribute(name::HTTP_ROUTE, i64::try_from(route.index).unwrap_or(i64::MAX));
     let claim = &policy.fleet.oauth.jwt_username_claim;
+    if let Target::ByAccount(Extractor::Header(field), _) = &route.target {
+        rest.was_routed_by(field);
+    }
     let mut expect = Expect::Forward;
-    let extracted = match &route.target {
-        Target::Pinned(_) | Target::Fallback(_) => Extracted::Absent,
+    let (extracted, besides) = match &route.target {
+        Target::Pinned(_) | Target::Fallback(_) => (Extracted::Absent, Vec::new()),
         Target::ByAccount(extractor, _) => match extractor.needs() {
-            Needs::Head => extractor.from_head(request, claim)?,
+            Needs::Head => (
+                extractor.from_head(request, claim)?,
+                extractor.besides(request, &[])?,
+            ),
             Needs::Body => {
                 if request.expectation() == Expectation::Continue {
                     // Reading answers 100.
                     expect = Expect::Answered;
                 }
-                from_body(extractor, rest, &policy, front).await?
+                let start = start_of_body(rest, &policy, front).await?;
+                (extractor.from_body(&start), extractor.besides(request, &start)?)
             }
         },
     };
-    let identity = Identity::of(&extracted, request, claim, &rules)?;
-    let shown = identity.routed_by.as_ref().or(identity.also.as_ref());
+    let identity = Identity::of(&extracted, request, claim, &rules)?.and(&besides, &rules);
+    let shown = identity.routed_by.as_ref().or(identity.also.first());
     let shown = shown.map_or("", Identifier::as_str);
     let redactor = front.node.redactor();
     span.record("user", redactor.identifier(shown));
@@ -107,28 +115,21 @@ pub(super) async fn identify(
     })
 }
 
-async fn from_body(
-    extractor: &Extractor,
-    rest: &mut Rest,
-    policy: &Policy,
-    front: &Front,
-) -> Result<Extracted, NotIdentified> {
+async fn start_of_body(rest: &mut Rest, policy: &Policy, front: &Front) -> Result<Bytes, NotIdentified> {
     let ahead = rest.read_ahead(policy.fleet.http.body_extract_cap);
     // A body that never comes must not keep its connection for ever.
     let ahead = timeout(front.listener.preauth_timeout, ahead).await;
-    let ahead = ahead.map_err(|_| NotIdentified::Late)??;
-    Ok(extractor.from_body(&ahead))
+    Ok(ahead.map_err(|_| NotIdentified::Late)??)
 }
 
 /// Under whom it is registered, and where it goes when its identifiers do not decide that.
 fn acting_for(identity: Identity, target: &Target, policy: &Policy) -> ActingFor {
     let Identity { routed_by, also } = identity;
     let is_routed = routed_by.is_some();
-    let everybody = match (routed_by, also) {
-        (Some(routed_by), also) => ActingFor::one(routed_by, also),
-        (None, Some(also)) => ActingFor::one(also, []),
-        (None, None) => ActingFor::nobody(),
-    };
+    let mut all = routed_by.into_iter().chain(also);
+    let everybody = all
+        .next()
+        .map_or_else(ActingFor::nobody, |first| ActingFor::one(first, all));
     let fallback = match target {
         Target::Pinned(destination) => return everybody.sent_to(destination.clone()),
         Target::ByAccount(..) if is_routed => return everybody,

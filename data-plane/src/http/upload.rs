@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use http::HeaderName;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use mailswitch_http_rules::{BodyLength, relayed_trailers};
 use tokio::sync::oneshot;
@@ -37,6 +38,8 @@ pub(super) struct Rest {
     /// None: all of it was read ahead, or there is none.
     incoming: Option<Incoming>,
     trailers: Option<http::HeaderMap>,
+    /// What routed the request stands in its head, and nowhere else.
+    never_trails: Option<HeaderName>,
     length: BodyLength,
 }
 
@@ -58,6 +61,7 @@ impl Rest {
             // A length of nothing is not waited for, and can be sent again.
             incoming: (!matches!(length, BodyLength::None | BodyLength::Known(0))).then_some(incoming),
             trailers: None,
+            never_trails: None,
             length,
         }
     }
@@ -68,6 +72,7 @@ impl Rest {
             ahead: Bytes::new(),
             incoming: None,
             trailers: None,
+            never_trails: None,
             length: BodyLength::None,
         }
     }
@@ -88,6 +93,11 @@ impl Rest {
         Ok(self.ahead.slice(..cap.min(self.ahead.len())))
     }
 
+    /// The request was routed by this field.
+    pub(super) fn was_routed_by(&mut self, field: &HeaderName) {
+        self.never_trails = Some(field.clone());
+    }
+
     /// Something of it is still at the client, or on its way from there.
     pub(super) fn is_unread(&self) -> bool {
         self.incoming.is_some()
@@ -99,6 +109,7 @@ impl Rest {
             ahead: self.ahead.clone(),
             incoming: None,
             trailers: self.trailers.clone(),
+            never_trails: self.never_trails.clone(),
             length: self.length,
         })
     }
@@ -304,8 +315,14 @@ impl Body for Upload {
             this.rest.incoming = None;
         }
         progress.enters(UploadState::Complete);
-        let trailers = this.rest.trailers.take().map(|all| relayed_trailers(&all));
-        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+        let trailers = this.rest.trailers.take().map(|all| {
+            let mut relayed = relayed_trailers(&all);
+            if let Some(never) = &this.rest.never_trails {
+                relayed.remove(never);
+            }
+            Ok(Frame::trailers(relayed))
+        });
+        Poll::Ready(trailers)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -31,6 +31,23 @@ async fn chunks_pass_as_they_come_in_both_directions_with_their_trailers() {
 }
 
 #[tokio::test]
+async fn what_routes_a_request_stands_in_its_head_and_never_in_its_trailers() {
+    let world = world(Differences {
+        routes: "[[http.route]]\nmatch = \"/**\"\nextract = { from = \"header\", header = \"X-Account\" }\n",
+        moved: "ann new\n",
+        ..Differences::default()
+    })
+    .await;
+    let mut client = Talk::to(world.node.address).await;
+    client
+        .say("POST / HTTP/1.1\r\nHost: a\r\nX-Account: ann\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, x-account\r\n\r\n0\r\nX-Account: bob\r\nX-Sum: 1\r\n\r\n")
+        .await;
+    let mut backend = world.new.accept().await;
+    backend.head().await;
+    assert_eq!(backend.until(b"\r\n\r\n").await, b"0\r\nx-sum: 1\r\n\r\n");
+}
+
+#[tokio::test]
 async fn answers_without_a_body_have_none_and_the_connection_stays() {
     let world = world(Differences::default()).await;
     let mut client = Talk::to(world.node.address).await;

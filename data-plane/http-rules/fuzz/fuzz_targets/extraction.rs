@@ -67,7 +67,9 @@ fuzz_target!(|data: &[u8]| {
             Needs::Body => Ok(extractor.from_body(data)),
         };
         let Ok(found) = found else { continue };
+        let besides = extractor.besides(&request, data).unwrap_or_default();
         if let Ok(identity) = Identity::of(&found, &request, "email", &RULES) {
+            let identity = identity.and(&besides, &RULES);
             for identifier in identity.routed_by.iter().chain(&identity.also) {
                 assert!(!identifier.as_str().is_empty() && identifier.as_str().len() <= MAX_BYTES);
                 assert!(

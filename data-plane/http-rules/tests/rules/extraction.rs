@@ -202,11 +202,48 @@ fn rules() -> Rules {
 }
 
 fn who(extracted: &Extracted, request: &Received) -> Result<(Option<String>, Option<String>), Refusal> {
-    let text = |identifier: Option<mailswitch_proto::identifier::Identifier>| {
-        identifier.map(|identifier| identifier.as_str().to_owned())
-    };
-    Identity::of(extracted, request, "email", &rules())
-        .map(|identity| (text(identity.routed_by), text(identity.also)))
+    let text = |identifier: mailswitch_proto::identifier::Identifier| identifier.as_str().to_owned();
+    Identity::of(extracted, request, "email", &rules()).map(|identity| {
+        let mut also = identity.also.into_iter().map(text);
+        (identity.routed_by.map(text), also.next())
+    })
+}
+
+#[test]
+fn a_request_acts_for_everybody_that_is_named_where_the_first_one_routes_it() {
+    let twice = [("x-account", "ann"), ("x-account", "bob"), ("x-account", "Ann")];
+    let request = received("GET /?u=ann&u=bob&v=eve&u=bob", &twice);
+    for (extract, body) in [
+        (
+            Extract::Header {
+                header: "x-account".to_owned(),
+            },
+            "",
+        ),
+        (
+            Extract::Query {
+                param: "u".to_owned(),
+            },
+            "",
+        ),
+        (
+            Extract::Body {
+                regex: "u=([^&]*)".to_owned(),
+            },
+            "u=ann&u=bob&u=a%20b",
+        ),
+    ] {
+        let extractor = extractor(extract);
+        let besides = extractor.besides(&request, body.as_bytes()).expect("a few");
+        let identity = Identity::of(&login("ann"), &request, "email", &rules()).expect("ann");
+        let identity = identity.and(&besides, &rules());
+        let also: Vec<_> = identity.also.iter().map(|who| who.as_str()).collect();
+        assert_eq!(also, ["bob@x.example"], "{extractor:?}");
+        let many = "u=x&".repeat(17);
+        let fields: Vec<_> = (0..17).map(|_| ("x-account", "x")).collect();
+        let refused = extractor.besides(&received(&format!("GET /?{many}"), &fields), many.as_bytes());
+        assert_eq!(refused, Err(Refusal::TooManyNames), "{extractor:?}");
+    }
 }
 
 #[test]

@@ -25,6 +25,9 @@ fn only_what_does_no_harm_twice_is_sent_twice() {
         // A framework runs it as what the field says.
         ("GET /", &[("x-http-method-override", "POST")], Replay::Never),
         ("GET /", &[("x-method-override", "DELETE")], Replay::Never),
+        ("GET /", &[("x_http_method", "PUT")], Replay::Never),
+        ("GET /?a=b&_method=POST", &[], Replay::Never),
+        ("GET /?a=_method", &[], Replay::Possible),
         ("POST /jmap", &[], Replay::Never),
         ("PATCH /x", &[], Replay::Never),
         ("MOVE /x", &[], Replay::Never),
