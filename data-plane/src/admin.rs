@@ -4,7 +4,7 @@
 //! - `serve`: the socket, TLS, one request per connection.
 //! - `gate`: what is checked of a request, in its order: lockout, syntax, `/healthz`, token, path and method.
 //! - `lockout`, `token`, `parameters`, `answer`: what the gate and the endpoints need.
-//! - the rest: a file for each path. `stats`, `destinations`, `connections`.
+//! - the rest: a file for each path. `stats`, `destinations`, `connections`, `reload`.
 //!
 //! Nothing here waits behind a session, and no answer holds a secret.
 
@@ -14,6 +14,7 @@ mod destinations;
 mod gate;
 mod lockout;
 mod parameters;
+mod reload;
 mod serve;
 mod stats;
 mod token;
@@ -32,6 +33,7 @@ use self::gate::Gate;
 use self::parameters::Parameters;
 pub(crate) use self::serve::AdminSocket;
 use crate::node::Node;
+use crate::node::reload::Reloader;
 
 /// What all requests share.
 #[derive(Debug)]
@@ -40,15 +42,29 @@ pub(crate) struct Api {
     gate: Gate,
     /// Cancelled when the node stops: `/healthz` says so.
     accepting: CancellationToken,
+    reloader: Arc<Reloader>,
 }
 
 impl Api {
-    pub(crate) fn new(node: Arc<Node>, admin: &Admin, accepting: CancellationToken) -> Arc<Self> {
-        Arc::new(Self {
+    pub(crate) fn new(
+        node: Arc<Node>,
+        admin: &Admin,
+        accepting: CancellationToken,
+        reloader: Arc<Reloader>,
+    ) -> Arc<Self> {
+        let api = Arc::new(Self {
             node,
             gate: Gate::new(admin),
             accepting,
-        })
+            reloader,
+        });
+        let following = Arc::downgrade(&api);
+        api.reloader.tell(move |config| {
+            if let (Some(api), Some(admin)) = (following.upgrade(), &config.admin) {
+                api.gate.follow(admin);
+            }
+        });
+        api
     }
 
     /// The parameter `identifier`, by the steps of a login (behaviour §3): what is looked up is what a login would be.
@@ -75,6 +91,7 @@ fn routes(api: Arc<Api>) -> Router {
         )
         .route("/connections/kick", only(Method::POST, post(connections::kick)))
         .route("/connections/delay", only(Method::POST, post(connections::delay)))
+        .route("/config/reload", only(Method::POST, post(reload::reload)))
         .fallback(async || Refusal::NotFound)
         .with_state(api)
 }

@@ -127,7 +127,7 @@ pub struct Backends {
     breakers: Mutex<HashMap<(DestinationName, Protocol), (Breaker, String)>>,
     trust: Mutex<PlatformTrust>,
     dialler: Dialler,
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     report: Arc<Report>,
 }
 
@@ -165,9 +165,14 @@ impl Backends {
             breakers: Mutex::default(),
             trust: Mutex::default(),
             dialler: Dialler::new(own),
-            limits,
+            limits: ArcSwap::from_pointee(limits),
             report,
         }
+    }
+
+    /// Takes what `[server]` says of backends; for connections from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
     }
 
     /// Takes the destinations of a configuration. What did not change keeps its TLS sessions; breakers survive
@@ -391,7 +396,8 @@ impl Passage {
             let mut breakers = self.backends.breakers.lock();
             let (breaker, last_error) = breakers.entry((self.name.clone(), self.protocol)).or_default();
             *last_error = error.to_string();
-            breaker.failed(self.gate, failure, Instant::now(), &self.backends.limits.breaker)
+            let policy = self.backends.limits.load().breaker;
+            breaker.failed(self.gate, failure, Instant::now(), &policy)
         };
         self.backends.tell(&self.name, self.protocol, change);
     }

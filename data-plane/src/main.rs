@@ -3,9 +3,11 @@
 mod process;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use mailswitch_config::NodeConfig;
 use mailswitch_config::node::Environment;
+use mailswitch_data_plane::node::reload::Origin;
 
 use crate::process::{Arguments, Failure, Task};
 
@@ -45,6 +47,12 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             tracing::warn!("{what}");
         }
         let node = mailswitch_data_plane::node::start(config, descriptors, Some(telemetry.page())).await?;
+        node.reloader().reads(Origin {
+            path: arguments.file().to_owned(),
+            environment: Environment::of_process(),
+            levels: Some(telemetry.levels()),
+        });
+        tokio::spawn(process::reload_on_hangup(Arc::clone(node.reloader())));
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         process::stop_signal().await?;
         tokio::select! {

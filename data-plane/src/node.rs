@@ -1,5 +1,6 @@
 //! A node that runs: everything is built and bound before anything is served, and a stop lets bridged sessions end.
 
+pub mod reload;
 mod renew;
 mod start;
 mod stop;
@@ -27,10 +28,6 @@ pub use start::{Running, StartError, start};
 /// What all sessions of a node use.
 #[derive(Debug)]
 pub struct Node {
-    /// `[server]`.
-    pub server: Server,
-    /// `server.hostname`.
-    pub hostname: Option<Arc<str>>,
     /// The registry with the table, and the configuration in force.
     pub knowledge: Arc<Knowledge>,
     /// What listeners present.
@@ -39,10 +36,29 @@ pub struct Node {
     pub connections: Arc<Connections>,
     /// Who this process is in `Via`.
     pub pseudonym: Pseudonym,
+    machine: ArcSwap<Machine>,
     policy: ArcSwap<Policy>,
     backends: Arc<Backends>,
     redaction: Redaction,
     renewing: Mutex<()>,
+}
+
+/// `[server]`, as it is in force.
+#[derive(Debug)]
+pub struct Machine {
+    /// The table.
+    pub server: Server,
+    /// `server.hostname`.
+    pub hostname: Option<Arc<str>>,
+}
+
+impl From<Server> for Machine {
+    fn from(server: Server) -> Self {
+        Self {
+            hostname: server.hostname.as_deref().map(Arc::from),
+            server,
+        }
+    }
 }
 
 /// Who shows logins.
@@ -54,6 +70,12 @@ struct Redaction {
 }
 
 impl Node {
+    /// `[server]`, as it is in force.
+    #[must_use]
+    pub fn machine(&self) -> Arc<Machine> {
+        self.machine.load_full()
+    }
+
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {

@@ -1,11 +1,13 @@
 //! The process around a node: arguments, limits, signals, logging.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 use mailswitch_config::table::mapping::MappingStore;
 use mailswitch_config::{Findings, NodeConfig, Source};
+use mailswitch_data_plane::node::reload::Reloader;
 use mailswitch_telemetry::{Logs, Service, StartError, Telemetry, name};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use opentelemetry::KeyValue;
@@ -165,6 +167,18 @@ pub(crate) fn not_served(config: &NodeConfig) -> Vec<String> {
 pub(crate) fn log_warnings(warnings: &Findings) {
     for warning in warnings.iter() {
         tracing::warn!("{warning}");
+    }
+}
+
+/// Reads the configuration anew at each SIGHUP. What came of it is in the log.
+pub(crate) async fn reload_on_hangup(reloader: Arc<Reloader>) {
+    match signal(SignalKind::hangup()) {
+        Ok(mut hangups) => {
+            while hangups.recv().await.is_some() {
+                let _ = reloader.reload().await;
+            }
+        }
+        Err(error) => tracing::error!(%error, "SIGHUP will end the process instead of reloading"),
     }
 }
 

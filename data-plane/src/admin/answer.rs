@@ -36,6 +36,9 @@ pub(super) enum Refusal {
     /// What it names is not there.
     #[error("{0}")]
     Unknown(String),
+    /// There is nothing to read.
+    #[error("reload failed: it is not known from which file this node was started")]
+    NoFile,
     /// The process was told to stop.
     #[error("stopping")]
     Stopping,
@@ -57,7 +60,7 @@ impl Refusal {
             Self::LockedOut(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotFound | Self::Unknown(_) => StatusCode::NOT_FOUND,
-            Self::Stopping | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoFile | Self::Stopping | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 

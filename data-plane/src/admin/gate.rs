@@ -36,6 +36,11 @@ impl Gate {
         }
     }
 
+    /// Another configuration: the lockout follows it, the token waits for a restart.
+    pub(super) fn follow(&self, admin: &Admin) {
+        *self.policy.lock() = of(admin);
+    }
+
     fn check_lockout(&self, client: SocketAddr) -> Result<(), Refusal> {
         let policy = *self.policy.lock();
         match self.lockout.lock().remaining(client.ip(), Instant::now(), policy) {

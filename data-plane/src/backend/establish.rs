@@ -107,8 +107,9 @@ impl Backends {
         protocol: Protocol,
         purpose: &P,
     ) -> Result<P::Made, EstablishError> {
-        let until = Instant::now() + self.limits.timeout;
-        let mut left = self.limits.retries;
+        let limits = **self.limits.load();
+        let until = Instant::now() + limits.timeout;
+        let mut left = limits.retries;
         loop {
             let mut stage = Stage::Connect;
             let attempt = self.attempt(backend, protocol, purpose, &mut stage);

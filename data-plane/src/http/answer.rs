@@ -130,7 +130,7 @@ impl ToClient {
         };
         let retry_after = match failure {
             TemporaryFailure::Backend(LegError::Establish(EstablishError::Down(_))) => {
-                Some(self.connection.front.node.server.host_down_cooldown)
+                Some(self.connection.front.node.machine().server.host_down_cooldown)
             }
             _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(SOON),
         };

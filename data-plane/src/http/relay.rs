@@ -71,7 +71,7 @@ impl Relay {
         let (relay_idle, keepalive) = (http.relay_idle, http.keepalive_timeout);
         let patience = Patience {
             idle: match self.kind {
-                AnswerKind::UntilClose | AnswerKind::Events => node.server.bridge_idle,
+                AnswerKind::UntilClose | AnswerKind::Events => node.machine().server.bridge_idle,
                 _ => relay_idle,
             },
             quiet: QUIET.max(self.leg.round_trip * 2),

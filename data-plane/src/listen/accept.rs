@@ -37,7 +37,7 @@ pub struct Entry {
     /// Connections that were closed because it was full.
     pub turned_away: AtomicUsize,
     /// `max_connections`.
-    pub max_connections: usize,
+    pub max_connections: AtomicUsize,
     /// Of the node.
     pub limits: Arc<Limits>,
     /// What is said to a client above the limits on clients; nothing where it waits for TLS.
@@ -111,9 +111,11 @@ fn admit(tcp: TcpStream, client: std::net::SocketAddr, entry: &Entry) -> Result<
     let ends = ClientEnds::new(client, local);
     // Greeting, replies and records are small and answered one by one: without this each waits 40 ms.
     tcp.set_nodelay(true).map_err(|_| Refused::Gone)?;
-    let taken = entry
-        .limits
-        .take(&entry.connections, entry.max_connections, ends.client.ip());
+    let taken = entry.limits.take(
+        &entry.connections,
+        entry.max_connections.load(Ordering::Relaxed),
+        ends.client.ip(),
+    );
     match taken {
         Ok(permit) => Ok(Accepted { tcp, ends, permit }),
         Err(limit) => {

@@ -20,7 +20,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Node, Redaction};
+use super::reload::{Door, Reloader};
+use super::{Machine, Node, Redaction};
 use crate::admin::{AdminSocket, Api};
 use crate::backend::loops::OwnListeners;
 use crate::backend::{self, Backends};
@@ -83,6 +84,7 @@ pub struct Running {
     pub(super) feed_stop: CancellationToken,
     addresses: Vec<SocketAddr>,
     admin_address: Option<SocketAddr>,
+    reloader: Arc<Reloader>,
 }
 
 impl Running {
@@ -98,6 +100,12 @@ impl Running {
         &self.addresses
     }
 
+    /// What takes new configurations.
+    #[must_use]
+    pub fn reloader(&self) -> &Arc<Reloader> {
+        &self.reloader
+    }
+
     /// Where the management API listens.
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
@@ -111,6 +119,7 @@ impl Running {
 /// # Errors
 /// What is wrong; nothing is served then.
 pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> Result<Running, StartError> {
+    let started = config.clone();
     let tls = ServerTls::new(&config.tls)?;
     if tls.may_show_self_signed() && config.listeners.iter().any(|one| one.tls != TlsMode::Plain) {
         tracing::warn!(
@@ -150,8 +159,7 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
     let policy = Policy::new(knowledge.config());
     backends.update(&policy.fleet);
     let node = Arc::new(Node {
-        hostname: config.server.hostname.as_deref().map(Arc::from),
-        server: config.server,
+        machine: ArcSwap::from_pointee(Machine::from(config.server.clone())),
         knowledge,
         tls,
         connections: Arc::default(),
@@ -165,7 +173,7 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
         renewing: Mutex::new(()),
     });
     let fronts = fronts(bound, &node);
-    let mut running = serve(node, fronts, addresses, room);
+    let mut running = serve(node, fronts, addresses, room, started);
     if let Some(feed) = feed {
         let stop = running.feed_stop.clone();
         let host: Arc<dyn Host> = Arc::clone(&running.node) as Arc<dyn Host>;
@@ -175,7 +183,8 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
     }
     if let (Some(admin), Some(socket)) = (&admin, admin_socket) {
         running.admin_address = socket.address().ok();
-        let api = Api::new(Arc::clone(&running.node), admin, running.accepting.clone());
+        let (node, reloader) = (Arc::clone(&running.node), Arc::clone(&running.reloader));
+        let api = Api::new(node, admin, running.accepting.clone(), reloader);
         running.tasks.spawn(socket.serve(api));
     }
     if let Some((pages, page)) = pages {
@@ -288,46 +297,54 @@ fn serve(
     fronts: Vec<(Bound, Arc<Front>)>,
     addresses: Vec<SocketAddr>,
     room: Room,
+    started: NodeConfig,
 ) -> Running {
     let limits = Limits::new(room);
     let accepting = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let mut entries: Vec<(Arc<mailswitch_config::ListenerName>, Arc<Entry>)> = Vec::new();
+    let mut doors: Vec<Arc<Door>> = Vec::new();
     for (bound, front) in fronts {
         // One count for all sockets of a listener.
-        let entry = match entries.iter().find(|(name, _)| *name == front.name) {
-            Some((_, entry)) => Arc::clone(entry),
-            None => Arc::new(Entry {
-                connections: Arc::default(),
-                turned_away: std::sync::atomic::AtomicUsize::new(0),
-                max_connections: front.listener.max_connections,
-                limits: Arc::clone(&limits),
-                busy: match (front.listener.tls, front.speaks) {
-                    (TlsMode::Implicit, _) => b"",
-                    (_, Speaks::Mail(protocol)) => farewell(protocol, Farewell::Busy),
-                    (_, Speaks::Nothing) => session::pass_through::BUSY,
-                    (_, Speaks::Http) => crate::http::BUSY,
-                },
-                report: Arc::clone(node.knowledge.sessions().report()),
-                name: front.name.to_string(),
-                protocol: front.listener.protocol.as_str(),
+        let door = match doors.iter().find(|door| door.front.load().name == front.name) {
+            Some(door) => Arc::clone(door),
+            None => Arc::new(Door {
+                entry: Arc::new(Entry {
+                    connections: Arc::default(),
+                    turned_away: std::sync::atomic::AtomicUsize::new(0),
+                    max_connections: front.listener.max_connections.into(),
+                    limits: Arc::clone(&limits),
+                    busy: match (front.listener.tls, front.speaks) {
+                        (TlsMode::Implicit, _) => b"",
+                        (_, Speaks::Mail(protocol)) => farewell(protocol, Farewell::Busy),
+                        (_, Speaks::Nothing) => session::pass_through::BUSY,
+                        (_, Speaks::Http) => crate::http::BUSY,
+                    },
+                    report: Arc::clone(node.knowledge.sessions().report()),
+                    name: front.name.to_string(),
+                    protocol: front.listener.protocol.as_str(),
+                }),
+                front: ArcSwap::from(Arc::clone(&front)),
             }),
         };
-        entries.push((Arc::clone(&front.name), Arc::clone(&entry)));
+        if !doors.iter().any(|known| Arc::ptr_eq(known, &door)) {
+            doors.push(Arc::clone(&door));
+        }
         tracing::info!(listener = %front.name, address = %bound.address, "listening");
         tasks.spawn(listen::accept(
             bound.socket,
-            entry,
+            Arc::clone(&door.entry),
             accepting.clone(),
             move |accepted| {
-                tokio::spawn(session::run(accepted, Arc::clone(&front)));
+                tokio::spawn(session::run(accepted, door.front.load_full()));
             },
         ));
     }
     tasks.spawn(sweep(Arc::clone(&node)));
     tasks.spawn(figures(Arc::clone(&node)));
     tasks.spawn(super::renew::look_again(Arc::clone(&node)));
+    let reloader = Reloader::new(Arc::clone(&node), started, doors);
     Running {
+        reloader,
         node,
         accepting,
         tasks,
@@ -339,11 +356,11 @@ fn serve(
 }
 
 async fn sweep(node: Arc<Node>) {
-    let Server { bridge_idle, .. } = node.server;
-    let mut ticks = tokio::time::interval(SWEEP.min(bridge_idle.max(Duration::from_millis(100))));
     loop {
-        ticks.tick().await;
+        // A reload may have changed it.
+        let Server { bridge_idle, .. } = node.machine().server;
         node.connections.end_idle(bridge_idle);
+        tokio::time::sleep(SWEEP.min(bridge_idle.max(Duration::from_millis(100)))).await;
     }
 }
 

@@ -18,7 +18,7 @@ impl Running {
         let connections = &self.node.connections;
         let sessions = self.node.knowledge.sessions();
         connections.stop(Phase::BeforeLogin);
-        let grace = self.node.server.shutdown_grace;
+        let grace = self.node.machine().server.shutdown_grace;
         tracing::info!(
             connections = connections.count(),
             grace_secs = grace.as_secs(),

@@ -23,7 +23,11 @@ pub(super) async fn read_login(
 ) -> Option<(Leg, Box<Login>)> {
     let policy = front.node.policy();
     let mut dialogue = client_side(ClientSideConfig {
-        presentation: policy.presentation(protocol, front.node.hostname.as_ref(), client.ends.local.ip()),
+        presentation: policy.presentation(
+            protocol,
+            front.node.machine().hostname.as_ref(),
+            client.ends.local.ip(),
+        ),
         access: policy.access(protocol, front.listener.max_auth_attempts),
         leg: encryption,
         peer: if front.listener.trusts(client.ends.client.ip()) {

@@ -94,7 +94,10 @@ impl<'a> Path<'a> {
     }
 
     fn attributes(&self) -> Result<ClientAttributes, LegError> {
-        let inbound = self.login.hops.unwrap_or(Hops(self.front.node.server.proxy_ttl));
+        let inbound = self
+            .login
+            .hops
+            .unwrap_or(Hops(self.front.node.machine().server.proxy_ttl));
         Ok(ClientAttributes {
             client: self.client.ends.client,
             destination: self.client.ends.local,
@@ -122,7 +125,7 @@ impl Backend for Path<'_> {
             ends: self.client.ends,
             command: &self.login.command,
             helo: self.login.helo.as_ref(),
-            hostname: self.front.node.hostname.clone(),
+            hostname: self.front.node.machine().hostname.clone(),
             attributes: self.attributes()?,
         };
         let Established {
@@ -188,7 +191,7 @@ impl Path<'_> {
             .ok_or(LegError::Replay(ReplayError::Closed))?;
         let mut dialogue = ready.clear(policy)?.replay(&self.login.credential);
         let answer = backend.leg.drive(&mut *dialogue, Upgrade::Never);
-        match timeout(self.front.node.server.backend_timeout, answer).await {
+        match timeout(self.front.node.machine().server.backend_timeout, answer).await {
             Ok(Ok(answer)) => Ok(answer?),
             Ok(Err(DriveError::Closed)) => Err(ReplayError::Closed.into()),
             Ok(Err(error)) => Err(LegError::Lost(error)),

@@ -101,8 +101,8 @@ async fn refuse(leg: Leg, error: &NoBridge, client: &Client, front: &Front) {
         other => tracing::warn!(cause = %other, "backend unavailable"),
     }
     let local = client.ends.local.ip();
-    let hostname = front
-        .node
+    let machine = front.node.machine();
+    let hostname = machine
         .hostname
         .as_deref()
         .map_or_else(|| local.to_string(), str::to_owned);

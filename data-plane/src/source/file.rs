@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mailswitch_config::mapping_file::{self, Mistake};
+use mailswitch_config::node::Alone;
 use mailswitch_config::table::cutover::Cutover;
 use mailswitch_config::table::mapping::MappingStore;
 use mailswitch_config::{DestinationName, FleetConfig};
@@ -90,6 +91,29 @@ pub fn reload(knowledge: &Knowledge, path: &Path) -> Result<(), FileError> {
     let table = load(path, &knowledge.config())?;
     knowledge.sessions().replace_quietly(table);
     Ok(())
+}
+
+/// Mappings that were read and not yet taken.
+#[derive(Debug)]
+#[must_use = "nothing has changed yet"]
+pub struct Prepared(Table);
+
+/// Reads the mappings of a new configuration.
+///
+/// # Errors
+/// As `open`.
+pub fn prepare(alone: &Alone) -> Result<Prepared, FileError> {
+    let table = match &alone.mapping.store {
+        MappingStore::File { path } => load(path, &alone.fleet)?,
+        MappingStore::Redis(_) => return Err(FileError::Store("redis")),
+        MappingStore::Sql(_) => return Err(FileError::Store("sql")),
+    };
+    Ok(Prepared(table))
+}
+
+/// Takes them.
+pub fn adopt(knowledge: &Knowledge, Prepared(table): Prepared) {
+    knowledge.sessions().replace_quietly(table);
 }
 
 pub(crate) fn wait_policy(waits: WaitPolicy, cutover: &Cutover) -> WaitPolicy {

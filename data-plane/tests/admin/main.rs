@@ -4,5 +4,6 @@
 mod connections;
 mod destinations;
 mod gate;
+mod reload;
 mod rig;
 mod transport;
