@@ -26,7 +26,7 @@ const OLDEST_SCHEMA: i32 = 1;
 
 /// In the order in which they are restored: what is referred to comes first. Heartbeats and duties are of processes, not
 /// of the fleet.
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 20] = [
     "fleet",
     "changes",
     "revisions",
@@ -43,7 +43,19 @@ const TABLES: [&str; 16] = [
     "hold_stuck",
     "hooks",
     "audit",
+    "armings",
+    "armed_identifiers",
+    "arming_acks",
+    "fences",
 ];
+
+/// Those that a backup of this schema has: `armings` and what follows came with schema 3.
+fn tables_of(schema: i32) -> &'static [&'static str] {
+    match schema {
+        ..3 => &TABLES[..16],
+        _ => &TABLES,
+    }
+}
 
 /// What a backup says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ use crate::change::log::{Window, follow, trim};
 use crate::change::memory::{Memory, MemoryError, Recall};
 use crate::cutover::Cutovers;
 use crate::database::{Again, Database, OpenError, Place, Tries, Waiting};
+use crate::feed::lease::{Leases, grant_forever};
 use crate::meters;
 use crate::nodes::{Nodes, registry};
 use crate::routing::Routing;
@@ -49,6 +50,8 @@ pub struct ControlPlane {
     pub nodes: Arc<Nodes>,
     /// What moves accounts.
     pub cutovers: Cutovers,
+    /// Where nodes ask for leases.
+    pub leases: Leases,
     /// Why the log is not followed now.
     pub trouble: Arc<Trouble>,
     /// Of the log in memory.
@@ -222,6 +225,7 @@ impl ControlPlane {
         let woken = follow(pool.clone(), writer.committed(), stopping.clone());
         tasks.spawn(follower.run(woken, stopping.clone()));
         let cutovers = Cutovers::start(writer.clone(), nodes.clone(), instance, stopping.clone(), &tasks);
+        let (leases, lease_requests) = Leases::new();
         let plane = Arc::new(Self {
             instance,
             replica: settings.replica,
@@ -233,11 +237,13 @@ impl ControlPlane {
             routing,
             nodes,
             cutovers,
+            leases,
             trouble,
             bounds: settings.bounds,
             stopping: stopping.clone(),
             leaving: CancellationToken::new(),
         });
+        tasks.spawn(grant_forever(Arc::clone(&plane), lease_requests));
         tasks.spawn(heartbeat(Arc::clone(&plane), settings.advertise));
         tasks.spawn(keep_log_short(Arc::clone(&plane)));
         tasks.spawn(measure(Arc::clone(&plane)));

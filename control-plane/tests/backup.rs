@@ -163,7 +163,7 @@ async fn a_backup_that_is_damaged_cut_short_or_of_another_version_changes_nothin
     assert!(matches!(refused(&flipped).await, BackupError::Damaged(_)));
     let schema = bytes
         .windows(10)
-        .position(|window| window == b"\"schema\":2")
+        .position(|window| window == b"\"schema\":3")
         .unwrap();
     let mut newer = bytes.clone();
     newer[schema + 9] = b'9';

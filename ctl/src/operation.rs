@@ -29,6 +29,13 @@ pub struct OperationView {
     proofs: Vec<ProofView>,
     /// Nodes without a proof.
     missing: Vec<String>,
+    /// Nodes that the flip counted as gone because their lease was over.
+    lapsed: Vec<String>,
+    /// Nodes that the flip counted as gone because they are fenced, and on the operator's word that they are off.
+    taken_as_off: Vec<String>,
+    /// `--fenced-is-off` was given.
+    fenced_is_off: bool,
+    lease_millis: Option<u64>,
     started_at: Option<String>,
     held_at: Option<String>,
     ended_at: Option<String>,
@@ -55,6 +62,13 @@ pub struct ProofView {
     sessions_closed: u64,
     /// That waited for its end.
     logins_parked: u64,
+    /// It acknowledged the arming that the hold follows: it can have no session once its lease is over.
+    armed: bool,
+    fenced: bool,
+    /// The flip counted it as gone because its lease was over.
+    lapsed: bool,
+    /// The flip counted it as gone on the operator's word.
+    taken_as_off: bool,
     /// A session that did not end in time.
     stuck: Option<StuckView>,
 }
@@ -92,6 +106,10 @@ impl From<Operation> for OperationView {
             end_revision: (operation.end_revision > 0).then_some(operation.end_revision),
             proofs: operation.proofs.into_iter().map(ProofView::from).collect(),
             missing: operation.missing,
+            lapsed: operation.lapsed,
+            taken_as_off: operation.taken_as_off,
+            fenced_is_off: operation.fenced_is_off,
+            lease_millis: (operation.lease_millis > 0).then_some(operation.lease_millis),
             started_at: at(operation.started_unix_millis),
             held_at: at(operation.held_unix_millis),
             ended_at: at(operation.ended_unix_millis),
@@ -113,6 +131,10 @@ impl From<NodeProof> for ProofView {
             connected: proof.connected,
             sessions_closed: proof.sessions_closed,
             logins_parked: proof.logins_parked,
+            armed: proof.armed,
+            fenced: proof.fenced,
+            lapsed: proof.lapsed,
+            taken_as_off: proof.taken_as_off,
             stuck: proof.stuck.map(|stuck| StuckView {
                 destination: stuck.destination,
                 session: stuck.session,
@@ -132,7 +154,7 @@ pub const fn step_words(step: Step) -> &'static str {
     match step {
         Step::Unspecified => "unknown",
         Step::Planned => "planned",
-        Step::Armed => "armed",
+        Step::Arming => "arming",
         Step::Holding => "holding",
         Step::Draining => "draining",
         Step::Copying => "copying",
@@ -306,7 +328,16 @@ impl Render for ResultView {
         for (node, met) in operation.proofs.iter().filter_map(ProofView::met) {
             line(&format!("on {node}"), Some(met));
         }
-        for proof in operation.proofs.iter().filter(|proof| !proof.quiesced) {
+        let nodes = |names: &[String]| filled(&names.join(", "));
+        line(
+            "lease lapsed",
+            nodes(&operation.lapsed).map(|nodes| format!("{nodes} (silent: waited 1.25 leases)")),
+        );
+        line(
+            "taken as off",
+            nodes(&operation.taken_as_off).map(|nodes| format!("{nodes} (fenced: this rests on your word)")),
+        );
+        for proof in operation.proofs.iter().filter(|proof| proof.is_open()) {
             line("not proven", Some(proof.words()));
         }
         line(
@@ -342,6 +373,11 @@ impl ProofView {
         (!parts.is_empty()).then(|| (self.node.as_str(), parts.join(", ")))
     }
 
+    /// Nothing stands for it.
+    const fn is_open(&self) -> bool {
+        !self.quiesced && !self.lapsed && !self.taken_as_off
+    }
+
     /// Why there is no proof.
     fn words(&self) -> String {
         let why = match (&self.stuck, self.connected) {
@@ -350,14 +386,16 @@ impl ProofView {
                 stuck.protocol, stuck.session, stuck.destination
             ),
             (None, true) => "connected, has not said so".to_owned(),
-            (None, false) => "not connected".to_owned(),
+            (None, false) if self.fenced => "not connected, fenced".to_owned(),
+            (None, false) if self.armed => "not connected, armed".to_owned(),
+            (None, false) => "not connected, had not acknowledged that the account is armed".to_owned(),
         };
         format!("{} ({why})", self.node)
     }
 }
 
 /// `2026-03-01T10:00:00Z` of `2026-03-01T10:00:00.123Z`.
-fn to_the_second(time: &str) -> String {
+pub(crate) fn to_the_second(time: &str) -> String {
     match time.split_once('.') {
         Some((seconds, _)) => format!("{seconds}Z"),
         None => time.to_owned(),

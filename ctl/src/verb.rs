@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod apply;
+pub mod arm;
 pub mod audit;
 pub mod backup;
 pub mod check;
@@ -10,6 +11,7 @@ pub mod cutover;
 pub mod destination;
 pub mod diff;
 pub mod export;
+pub mod fence;
 pub mod import;
 pub mod mapping;
 pub mod node;

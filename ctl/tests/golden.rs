@@ -124,6 +124,7 @@ fn status() -> control::StatusResponse {
         accounts: 10,
         default_destination: "legacy".into(),
         warnings: vec!["logins without an identifier go to the default destination".into()],
+        ..Default::default()
     }
 }
 
@@ -149,6 +150,7 @@ fn operation(step: control::Step, outcome: control::Outcome) -> control::Operati
                 stuck: None,
                 sessions_closed: 2,
                 logins_parked: 1,
+                ..Default::default()
             },
             control::NodeProof {
                 node: "nyc-1".into(),

@@ -1,6 +1,7 @@
 //! The end-to-end tests. Each file is one subject; the rig that they use is the library beside them.
 
 mod alone;
+mod armed;
 mod check;
 mod configured;
 mod crash;

@@ -1,8 +1,10 @@
 //! `account import` and `account list`: the identifiers that move together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mailswitch_proto::control::v1 as wire;
+use mailswitch_proto::id::{ArmingId, OperationId};
 use tonic::Streaming;
 
 use super::caller::{believed, committed, proof};
@@ -13,6 +15,7 @@ use crate::process::ControlPlane;
 use crate::routing::resolve::resolve;
 use crate::store;
 use crate::store::account::{Account, account_list};
+use crate::store::arming::{arming_on_list, arming_unacknowledged};
 
 /// The first message has the context, the others rows. All of it is one revision.
 pub(super) async fn import(
@@ -68,9 +71,11 @@ pub(super) async fn list(
             drop(conn);
             let Some(last) = rows.last() else { break };
             after.clone_from(&last.name);
-            let accounts = located(&plane, rows).await;
+            let armed = armed(&plane, &rows).await?;
+            let accounts = located(&plane, rows, armed).await;
             let wanted = |account: &wire::Account| {
-                request.destination.is_empty() || account.destination == request.destination
+                (request.destination.is_empty() || account.destination == request.destination)
+                    && (!request.armed || account.armed.is_some())
             };
             let page = wire::AccountPage {
                 accounts: accounts.into_iter().filter(wanted).collect(),
@@ -83,8 +88,43 @@ pub(super) async fn list(
     }))
 }
 
+/// By each of their identifiers: since when it is armed, and who has not acknowledged that.
+async fn armed(plane: &ControlPlane, rows: &[Account]) -> Result<HashMap<String, wire::Armed>, store::Error> {
+    let identifiers: Vec<String> = rows
+        .iter()
+        .flat_map(|account| {
+            account
+                .identifiers
+                .iter()
+                .map(|(identifier, _)| identifier.clone())
+        })
+        .collect();
+    let mut conn = plane.writer.pool().acquire().await?;
+    let armings = arming_on_list(&mut conn, &identifiers).await?;
+    if armings.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<ArmingId> = armings.iter().map(|(arming, _)| arming.id).collect();
+    let silent = arming_unacknowledged(&mut conn, &ids).await?;
+    let mut armed = HashMap::new();
+    for (arming, named) in armings {
+        let since = wire::Armed {
+            since_unix_millis: u64::try_from(arming.armed_at.timestamp_millis()).unwrap_or(0),
+            by: arming.armed_by,
+            operation: arming.operation.map(OperationId::to_vec).unwrap_or_default(),
+            unacknowledged: silent.get(&arming.id).cloned().unwrap_or_default(),
+        };
+        armed.extend(named.into_iter().map(|identifier| (identifier, since.clone())));
+    }
+    Ok(armed)
+}
+
 /// With where each is now, by the state that nodes are sent.
-async fn located(plane: &ControlPlane, rows: Vec<Account>) -> Vec<wire::Account> {
+async fn located(
+    plane: &ControlPlane,
+    rows: Vec<Account>,
+    armed: HashMap<String, wire::Armed>,
+) -> Vec<wire::Account> {
     let config = plane.routing.config();
     let state = plane.routing.state().await;
     let rows = rows.into_iter();
@@ -98,6 +138,7 @@ async fn located(plane: &ControlPlane, rows: Vec<Account>) -> Vec<wire::Account>
         places.dedup();
         wire::Account {
             id: account.id.to_vec(),
+            armed: armed.get(&account.name).cloned(),
             name: account.name,
             identifiers: account
                 .identifiers

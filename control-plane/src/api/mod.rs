@@ -5,12 +5,14 @@
 //! writes: changes are structs of `change` and `cutover`, committed by the one writer.
 
 mod account;
+mod arming;
 mod audit;
 mod backup;
 mod breaker;
 mod caller;
 mod config;
 mod destination;
+mod fence;
 mod mapping;
 mod node;
 mod operation;
@@ -172,6 +174,14 @@ impl Control for Api {
             .await
     }
 
+    async fn account_arm(
+        &self,
+        request: Request<Streaming<wire::AccountArmRequest>>,
+    ) -> Reply<wire::AccountArmResponse> {
+        self.call("AccountArm", Needs::Operate, request, arming::arm)
+            .await
+    }
+
     async fn resolve(&self, request: Request<wire::ResolveRequest>) -> Reply<wire::ResolveResponse> {
         self.call("Resolve", Needs::View, request, resolve::resolve).await
     }
@@ -230,6 +240,11 @@ impl Control for Api {
 
     async fn node_forget(&self, request: Request<wire::NodeForgetRequest>) -> Reply<wire::Committed> {
         self.call("NodeForget", Needs::Administer, request, node::forget)
+            .await
+    }
+
+    async fn node_fence(&self, request: Request<wire::NodeFenceRequest>) -> Reply<wire::NodeFenceResponse> {
+        self.call("NodeFence", Needs::Administer, request, fence::fence)
             .await
     }
 

@@ -1,7 +1,7 @@
 //! `node drain` and `node forget`. Draining is an order that the node answers; told to leave, it says goodbye by itself
 //! when its last session is over (promise N2), and `status` shows it. Forgetting is the operator's recorded
-//! word that a node is stopped: until there are leases, nothing else can stand for a node that does not answer
-//! (promise N3).
+//! word that a node is stopped for good, for all accounts; for one cutover it is `--fenced-is-off` (promise N3, decision
+//! 0026).
 
 use std::sync::Arc;
 
@@ -52,6 +52,9 @@ pub(super) async fn drain(
         Err(unknown) if request.resume => return Err(unknown.passing()),
         all => all?,
     };
+    if request.resume {
+        super::fence::not_fenced(&plane, &request.node).await?;
+    }
     if request.leave {
         connected_to_leave(&request.node, &all)?;
     }

@@ -14,10 +14,9 @@ use super::caller::believed;
 use super::pages::{self, Pages};
 use super::{Answer, Caller};
 use crate::change::{self, Committed, Mode};
-use crate::cutover::operation::{Hook, HookKind, Operation, Outcome, Step};
-use crate::cutover::request::{
-    HookReport, Hooks, NewMail, Proof, Reach, Rollback, Standing, Start, Times, View, Will,
-};
+use crate::cutover::operation::{FencedIs, Hook, HookKind, Operation, Outcome, Step};
+use crate::cutover::proof::{Fence, Said, Standing};
+use crate::cutover::request::{HookReport, Hooks, NewMail, Proof, Reach, Rollback, Start, Times, View, Will};
 use crate::nodes::Nodes;
 use crate::process::ControlPlane;
 use crate::store::hold::HookResult;
@@ -33,6 +32,9 @@ pub(super) async fn cutover(
 ) -> Answer<wire::Operation> {
     let context = caller.context(request.change)?;
     believed(&plane)?;
+    if request.fenced_is_off {
+        super::fence::fenced_are_off(&plane).await?;
+    }
     let start = Start {
         identifier: request.identifier,
         from: request.from,
@@ -42,6 +44,7 @@ pub(super) async fn cutover(
         } else {
             Reach::Account
         },
+        fenced: fenced_is(request.fenced_is_off),
         hooks: Hooks {
             copy: will(request.has_copy),
             verify: will(request.has_verify),
@@ -61,6 +64,9 @@ pub(super) async fn rollback(
 ) -> Answer<wire::Operation> {
     let context = caller.context(request.change)?;
     believed(&plane)?;
+    if request.fenced_is_off {
+        super::fence::fenced_are_off(&plane).await?;
+    }
     let rollback = Rollback {
         identifier: request.identifier,
         new_mail: if request.leave_new_mail {
@@ -68,6 +74,7 @@ pub(super) async fn rollback(
         } else {
             NewMail::Unsaid
         },
+        fenced: fenced_is(request.fenced_is_off),
         hooks: Hooks {
             copy: will(request.has_copy),
             verify: will(request.has_verify),
@@ -267,6 +274,10 @@ fn of_operation(operation: Operation) -> wire::Operation {
         reason: operation.reason,
         started_by: operation.started_by,
         notes: Vec::new(),
+        lapsed: operation.lapsed,
+        taken_as_off: operation.taken_as_off,
+        lease_millis: operation.lease_ms,
+        fenced_is_off: operation.fenced == FencedIs::Off,
     }
 }
 
@@ -278,6 +289,10 @@ fn of_proof(proof: Proof, nodes: &Nodes) -> wire::NodeProof {
         quiesced: proof.standing == Standing::Quiesced,
         sessions_closed: proof.met.closed,
         logins_parked: proof.met.parked,
+        armed: proof.facts.arming == Said::Acknowledged,
+        fenced: proof.facts.fence == Fence::Fenced,
+        lapsed: proof.standing == Standing::Lapsed,
+        taken_as_off: proof.standing == Standing::TakenAsOff,
         stuck: proof.stuck.map(|stuck| fleet::Stuck {
             hold: stuck.hold.to_vec(),
             destination: stuck.destination,
@@ -290,6 +305,7 @@ fn of_proof(proof: Proof, nodes: &Nodes) -> wire::NodeProof {
 const fn step(step: Step) -> wire::Step {
     match step {
         Step::Planned => wire::Step::Planned,
+        Step::Arming => wire::Step::Arming,
         Step::Holding => wire::Step::Holding,
         Step::Draining => wire::Step::Draining,
         Step::Copying => wire::Step::Copying,
@@ -307,6 +323,10 @@ const fn outcome(outcome: Outcome) -> wire::Outcome {
         Outcome::Released => wire::Outcome::Released,
         Outcome::Unproven => wire::Outcome::Unproven,
     }
+}
+
+const fn fenced_is(off: bool) -> FencedIs {
+    if off { FencedIs::Off } else { FencedIs::Unsaid }
 }
 
 const fn will(runs: bool) -> Will {

@@ -16,7 +16,9 @@ use crate::process::ControlPlane;
 use crate::routing::log::Standing;
 use crate::routing::state::State;
 use crate::store;
+use crate::store::arming::InForce;
 use crate::store::doubt::Doubt;
+use crate::store::fence::Fence;
 use crate::store::operation::Which;
 
 /// An operator who asks how things are does not wait longer for a database that may be gone.
@@ -65,10 +67,19 @@ pub(super) async fn status(
             version: plane.kind.version.clone(),
             error,
         }),
-        nodes: nodes.iter().map(|node| of_node(node, &doubts, &state)).collect(),
+        nodes: nodes
+            .iter()
+            .map(|node| of_node(node, &doubts, &state, &committed.fences))
+            .collect(),
         operations: committed.operations,
         mappings: state.table().len() as u64,
         accounts: committed.accounts,
+        armed: committed.armed.map_or(0, |armed| armed.armed),
+        armed_since_unix_millis: committed
+            .armed
+            .and_then(|armed| armed.armed_since)
+            .map_or(0, |since| u64::try_from(since.timestamp_millis()).unwrap_or(0)),
+        lease_millis: u64::try_from(plane.routing.config().cutover.lease.as_millis()).unwrap_or(u64::MAX),
         default_destination: default.map(|name| name.to_string()).unwrap_or_default(),
         warnings,
     })
@@ -78,6 +89,8 @@ pub(super) async fn status(
 struct Committed {
     position: Position,
     accounts: u64,
+    armed: Option<InForce>,
+    fences: Vec<Fence>,
     operations: Vec<wire::Operation>,
 }
 
@@ -86,6 +99,8 @@ impl Committed {
         Self {
             position: plane.routing.position(),
             accounts: 0,
+            armed: None,
+            fences: Vec::new(),
             operations: Vec::new(),
         }
     }
@@ -95,17 +110,21 @@ async fn committed(plane: &ControlPlane) -> Result<Committed, change::Error> {
     let mut conn = plane.writer.pool().acquire().await?;
     let position = store::fleet::position_get(&mut conn).await?;
     let accounts = store::account::account_count(&mut conn).await?;
+    let armed = Some(store::arming::in_force_get(&mut conn).await?);
+    let fences = store::fence::fence_list(&mut conn).await?;
     drop(conn);
     let operations = views(plane, Which::Open, None, OPERATIONS).await?;
     Ok(Committed {
         position,
         accounts,
+        armed,
+        fences,
         operations,
     })
 }
 
 /// One node, as `status` and `node list` show it.
-fn of_node(node: &Node, doubts: &[Doubt], state: &State) -> wire::NodeStatus {
+fn of_node(node: &Node, doubts: &[Doubt], state: &State, fences: &[Fence]) -> wire::NodeStatus {
     let doubt = doubts.iter().find(|doubt| doubt.instance == node.instance);
     // Of one that is away, the last thing that is known may be that it is ahead.
     let ahead = doubt.and_then(|doubt| doubt.at).filter(|_| !node.is_connected());
@@ -134,6 +153,7 @@ fn of_node(node: &Node, doubts: &[Doubt], state: &State) -> wire::NodeStatus {
         diverged: node.diverged || ahead.is_some(),
         draining: node.is_draining(),
         left: node.left,
+        fenced: fences.iter().any(|fence| fence.node == node.name),
     }
 }
 
@@ -142,13 +162,15 @@ fn warnings(plane: &ControlPlane, nodes: &[Node], doubts: &[Doubt], committed: &
     let suspect = plane.trouble.suspect.lock().clone();
     warnings.extend(suspect.map(|suspect| format!("{suspect}: {}", doubt::MEMORY_REMEDY)));
     warnings.extend(doubts.iter().map(doubt::of_one));
+    let fenced = |node: &&Node| committed.fences.iter().any(|fence| fence.node == node.name);
     let doubted = |node: &&Node| doubts.iter().any(|doubt| doubt.instance == node.instance);
     warnings.extend(
         nodes
             .iter()
-            .filter(|node| !doubted(node))
+            .filter(|node| !doubted(node) && !fenced(node))
             .filter_map(|node| of_one(plane, node, committed.position.revision)),
     );
+    warnings.extend(committed.fences.iter().map(|fence| of_fence(fence, nodes)));
     for node in nodes {
         warnings.extend(node.open_breakers().map(|breaker| {
             format!(
@@ -180,6 +202,26 @@ fn warnings(plane: &ControlPlane, nodes: &[Node], doubts: &[Doubt], committed: &
     warnings
 }
 
+/// What has become of a node that is not to serve (promise N3).
+fn of_fence(fence: &Fence, nodes: &[Node]) -> String {
+    let Fence { node, at, by } = fence;
+    let since = at.format("%Y-%m-%d %H:%M:%S UTC");
+    let registered: Vec<&Node> = nodes
+        .iter()
+        .filter(|known| known.name == *node && !known.left && !known.guest)
+        .collect();
+    let what = if registered.is_empty() {
+        "and has left: it serves nobody, and no cutover waits for it".to_owned()
+    } else if registered.iter().any(|known| known.is_connected()) {
+        "and is connected: it has been told to leave, and counts until it has".to_owned()
+    } else {
+        format!(
+            "and has not heard it: it may still serve, and still counts. Accounts that it acknowledged as armed can be moved              after a lease; others only with `mailswitchctl cutover --fenced-is-off`, your word that its machine is off; or              forget it for good with `mailswitchctl node forget {node} --i-stopped-it`"
+        )
+    };
+    format!("node {node} is fenced since {since} by {by}, {what}")
+}
+
 /// The worst that is to be said of a node.
 fn of_one(plane: &ControlPlane, node: &Node, committed: Revision) -> Option<String> {
     if node.left {
@@ -199,8 +241,8 @@ fn of_one(plane: &ControlPlane, node: &Node, committed: Revision) -> Option<Stri
             None => "not seen since this control plane started".to_owned(),
         };
         return Some(format!(
-            "node {name} is {since}: no account can be cut over until it answers, or is forgotten with \
-             `mailswitchctl node forget {name} --i-stopped-it`"
+            "node {name} is {since}: only accounts that it acknowledged as armed can be cut over (each takes a lease longer), \
+             until it answers, or is forgotten with `mailswitchctl node forget {name} --i-stopped-it`"
         ));
     }
     if node.silent_for().is_some_and(|silent| silent > SILENT) {

@@ -10,7 +10,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::io::AsyncRead;
 
 use super::frame::{Kind, Reader};
-use super::{BackupError, FORMAT, Header, OLDEST_SCHEMA, TABLES, Table};
+use super::{BackupError, FORMAT, Header, OLDEST_SCHEMA, TABLES, Table, tables_of};
 use crate::change::Writer;
 use crate::database::SCHEMA;
 use crate::store;
@@ -74,7 +74,7 @@ pub async fn restore(
     )))
     .execute(&mut *txn)
     .await?;
-    tables(&mut reader, &mut txn).await?;
+    tables(&mut reader, &mut txn, header.schema).await?;
     // Whoever drove them when the backup was made is not there; and the counter of the audit log goes on.
     sqlx::raw_sql(
         "UPDATE operations SET holder = '00000000-0000-0000-0000-000000000000' WHERE ended_at IS NULL;
@@ -182,8 +182,9 @@ async fn header<R: AsyncRead + Unpin>(reader: &mut Reader<R>) -> Result<Header, 
 async fn tables<R: AsyncRead + Unpin + Send>(
     reader: &mut Reader<R>,
     conn: &mut PgConnection,
+    schema: i32,
 ) -> Result<(), BackupError> {
-    let mut left: Vec<&str> = TABLES.to_vec();
+    let mut left: Vec<&str> = tables_of(schema).to_vec();
     loop {
         match reader.frame().await? {
             (Kind::Table, content) => {

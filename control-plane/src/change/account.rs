@@ -104,6 +104,7 @@ impl Change for Import<'_> {
             .map(|account| (account.id, account))
             .collect();
         nobody_is_on_the_way(draft, &wished, &before, &mut wrong).await?;
+        nobody_is_armed_as_another(draft, &wished, &before, &mut wrong).await?;
         let asked = wrong::Asked {
             rows: self.wishes.len(),
             what: "accounts",
@@ -171,6 +172,41 @@ async fn nobody_is_on_the_way(
         if let (true, Some((identifier, operation))) = (known != Some(account), on_the_way) {
             let what = format!("operation {operation} is moving {identifier}");
             wrong.add(*row, Refusal::precondition(what, "wait for it, or abort it"));
+        }
+    }
+    Ok(())
+}
+
+/// An arming names identifiers: one that came or went would not be what a lapse is counted for (promise L4).
+async fn nobody_is_armed_as_another(
+    draft: &mut Draft<'_>,
+    wished: &[Wished],
+    before: &HashMap<AccountId, Account>,
+    wrong: &mut Wrong,
+) -> Result<(), Error> {
+    let all: Vec<String> = wished
+        .iter()
+        .map(|wished| &wished.account)
+        .chain(before.values())
+        .flat_map(identifiers_of)
+        .cloned()
+        .collect();
+    let armings = store::arming::arming_on_list(draft.conn, &all).await?;
+    let armed: HashSet<&String> = armings.iter().flat_map(|(_, named)| named).collect();
+    if armed.is_empty() {
+        return Ok(());
+    }
+    for Wished { row, account } in wished {
+        let known = before.get(&account.id);
+        let set = |account: &Account| -> HashSet<String> { identifiers_of(account).cloned().collect() };
+        let same = known.is_some_and(|known| set(known) == set(account));
+        let one = identifiers_of(account)
+            .chain(known.into_iter().flat_map(identifiers_of))
+            .find(|identifier| armed.contains(identifier));
+        if let (false, Some(identifier)) = (same, one) {
+            let what = format!("{identifier} is armed, and its account would have other identifiers");
+            let remedy = format!("take that back first: mailswitchctl account disarm {identifier}");
+            wrong.add(*row, Refusal::precondition(what, remedy));
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use mailswitch_proto::revision::{Position, Revision};
 use sqlx::PgConnection;
 
 use crate::store::audit::{Entry, Proof};
-use crate::store::change::Breadth;
+use crate::store::change::{Arming, Breadth};
 
 /// A change in the making.
 pub struct Draft<'a> {
@@ -21,6 +21,7 @@ pub struct Draft<'a> {
     pub(super) notes: Vec<String>,
     pub(super) breadth: Option<Breadth>,
     pub(super) traceparent: Option<String>,
+    pub(super) arming: Arming,
 }
 
 impl<'a> Draft<'a> {
@@ -33,6 +34,7 @@ impl<'a> Draft<'a> {
             notes: Vec::new(),
             breadth: None,
             traceparent: None,
+            arming: Arming::Untouched,
         }
     }
 
@@ -44,6 +46,12 @@ impl<'a> Draft<'a> {
 
     /// Nodes are to apply this on these keys.
     pub fn push(&mut self, keys: &[Key], kind: v1::change::Kind) {
+        use v1::change::Kind;
+        if matches!(&kind, Kind::Armed(_) | Kind::Disarmed(_))
+            || matches!(&kind, Kind::Held(held) if !held.arming.is_empty())
+        {
+            self.arming = Arming::Changed;
+        }
         self.changes.push(v1::Change {
             keys: identifier::pack(keys).into(),
             kind: Some(kind),

@@ -14,7 +14,7 @@ use super::earlier::fingerprint;
 use super::transaction::OpenTransaction;
 use super::writer::Size;
 use super::{Change, Context, Draft, Error};
-use crate::store::change::{Breadth, Staged, Touched};
+use crate::store::change::{Arming, Breadth, Staged, Touched};
 use crate::store::{self, audit, fleet, idempotency};
 
 /// A draft that is complete, with the bytes that go into the log.
@@ -25,6 +25,7 @@ pub(super) struct Made {
     keys: Vec<u8>,
     pub(super) breadth: Option<Breadth>,
     traceparent: String,
+    arming: Arming,
     entries: Vec<audit::Entry>,
     pub(super) notes: Vec<String>,
 }
@@ -48,6 +49,7 @@ impl Made {
             keys,
             breadth: draft.breadth,
             traceparent,
+            arming: draft.arming,
             entries: draft.entries,
             notes: draft.notes,
         }
@@ -85,6 +87,7 @@ impl Made {
                 keys: &self.keys,
                 breadth,
                 traceparent: &self.traceparent,
+                arming: self.arming,
             };
             store::change::change_stage(txn.conn(), &staged).await?;
         }

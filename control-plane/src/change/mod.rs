@@ -1,17 +1,19 @@
 //! The one writer: what routes changes here and nowhere else (style 12).
 //!
 //! A change is a struct that says how it is made (`Change::make`); `Writer::commit` runs it in one transaction, which is
-//! one revision. The path: `context` (who asks, why) -> `mapping`, `account`, `resource`, `node` (what is asked, and
+//! one revision. The path: `context` (who asks, why) -> `mapping`, `account`, `arming`, `resource`, `node`, `fence` (what is asked, and
 //! whether it may be) -> `draft` (what it does) -> `writer` (an `attempt` after the other; what became of `earlier` ones;
 //! `made`: number, digest, commit) -> `log` (how readers follow). `memory` and `doubt`: may the database be believed?
 
 pub mod account;
+pub mod arming;
 mod attempt;
 pub mod context;
 pub mod doubt;
 pub mod draft;
 mod earlier;
 pub mod error;
+pub mod fence;
 pub mod log;
 mod made;
 pub mod mapping;

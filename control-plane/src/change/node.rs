@@ -10,6 +10,7 @@ use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
 use crate::store::audit::Proof;
 use crate::store::change::Breadth;
 use crate::store::doubt::{Doubt, doubt_list, doubt_remove};
+use crate::store::fence::fence_remove;
 use crate::store::node::{Node, node_list, node_put, node_remove};
 
 /// What a node says of itself.
@@ -271,6 +272,11 @@ impl Change for Forget {
             let after =
                 "what it knows beyond this database is given up, on the operator's word that it is stopped";
             draft.audit(self.verb(), &doubt.node, &before, after, Proof::Waived);
+        }
+        let left = node_list(draft.conn).await?;
+        if !left.iter().any(|known| known.name == self.node) {
+            // Who comes under this name from now on is another node; whether it was fenced is all the same.
+            let _ = fence_remove(draft.conn, &self.node).await?;
         }
         let settled: Vec<InstanceId> = doubts.iter().map(|doubt| doubt.instance).collect();
         doubt_remove(draft.conn, &settled).await?;

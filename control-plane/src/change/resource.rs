@@ -16,6 +16,7 @@ use super::rules::Rules;
 use super::sessions::{Nodes, Whose};
 use super::{Change, Committed, Context, Draft, Error, Refusal, Writer};
 use crate::store;
+use crate::store::arming::{InForce, in_force_get};
 use crate::store::audit::Proof;
 use crate::store::change::Breadth;
 use crate::store::resource::{resource_list, resource_put, resource_remove};
@@ -94,6 +95,7 @@ impl Change for Apply<'_> {
         };
         difference.strands_nobody(draft.conn).await?;
         difference.keeps_the_form_of_who_is_on_the_way(draft.conn).await?;
+        difference.keeps_the_lease_of_who_is_armed(draft.conn).await?;
         let moves = difference.moves();
         if self.proof == Proof::Standing {
             if let Some((destination, what)) = moves
@@ -214,7 +216,7 @@ impl Difference<'_> {
         }
         let open = store::operation::operation_open_identifiers(conn).await?;
         match open.into_iter().next() {
-            None => Ok(()),
+            None => self.keeps_the_form_of_who_is_armed(conn).await,
             Some((identifier, operation)) => Err(Refusal::precondition(
                 format!("operation {operation} is moving {identifier}, and logins would be brought to another form"),
                 "wait for it, or abort it",
@@ -223,8 +225,48 @@ impl Difference<'_> {
         }
     }
 
+    /// Nor does an arming: under another form of logins it would bind nobody to a lease (promise L4).
+    async fn keeps_the_form_of_who_is_armed(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        let armed = in_force_get(conn).await?.armed;
+        if armed == 0 {
+            return Ok(());
+        }
+        Err(Refusal::precondition(
+            format!("{}, and logins would be brought to another form", armed_words(armed)),
+            "take that back first: `mailswitchctl account list --armed` shows them, `account disarm` disarms them",
+        )
+        .into())
+    }
+
+    /// Not even unproven: a driver waits by the length of a lease that nodes were given (promise L3).
+    async fn keeps_the_lease_of_who_is_armed(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        let (before, after) = (self.now.config.cutover.lease, self.wished.config.cutover.lease);
+        if before == after {
+            return Ok(());
+        }
+        let InForce {
+            armed,
+            held,
+            operations,
+            ..
+        } = in_force_get(conn).await?;
+        if armed + held + operations == 0 {
+            return Ok(());
+        }
+        Err(Refusal::precondition(
+            format!(
+                "cutover.lease cannot change from {before:?} to {after:?} now: {}, {held} held, and {operations} operations go on",
+                armed_words(armed)
+            ),
+            "disarm them (`mailswitchctl account list --armed` shows them) and wait for the operations; apply it then",
+        )
+        .into())
+    }
+
+    /// Whether a login that says the same would be another identifier: its form, or the claim of a token that names it.
     fn changes_the_form(&self) -> bool {
         self.now.config.identifier_rules() != self.wished.config.identifier_rules()
+            || self.now.config.oauth.jwt_username_claim != self.wished.config.oauth.jwt_username_claim
     }
 
     /// The destinations whose people would be sent elsewhere, and by what.
@@ -287,6 +329,13 @@ impl Difference<'_> {
     }
 }
 
+fn armed_words(armed: u64) -> String {
+    match armed {
+        1 => "1 account is armed".to_owned(),
+        many => format!("{many} accounts are armed"),
+    }
+}
+
 /// By what people would be sent elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Move {
@@ -294,7 +343,7 @@ enum Move {
     Endpoint,
     /// Another default destination.
     Default,
-    /// Another form of logins.
+    /// Another form of logins, or another claim that names who signs in with a token.
     Form,
 }
 

@@ -1,6 +1,9 @@
 //! What a change has to know of the nodes (promise F4): whether sessions exist where it would move someone.
 
+use std::collections::HashSet;
+
 use futures::future::BoxFuture;
+use mailswitch_proto::id::InstanceId;
 use mailswitch_proto::identifier::Key;
 
 /// Whose sessions are asked for.
@@ -34,6 +37,11 @@ pub trait Nodes: Send + Sync + 'static {
 
     /// Asks every connected node to repeat all acknowledgements that are true (promise Q6).
     fn repeat_acknowledgements(&self);
+
+    /// The processes whose streams are up here, and that serve. For patience only: nothing is proven by it.
+    fn serving(&self) -> HashSet<InstanceId> {
+        HashSet::new()
+    }
 }
 
 /// A fleet without nodes: what a new control plane starts with, and tests of what needs none.

@@ -5,7 +5,7 @@ use mailswitch_proto::id::{InstanceId, OperationId};
 use mailswitch_proto::identifier::Key;
 use parking_lot::Mutex;
 
-use super::operation::{Fence, Hook, Kind, Operation, Step, Subject};
+use super::operation::{Fence, FencedIs, Hook, Kind, Operation, Step, Subject};
 use super::request::{Hooks, NewMail, Reach, Rollback, Start, Times, Will};
 use crate::change::rules::{Rules, Whereabouts};
 use crate::change::{Change, Context, Draft, Error, Refusal};
@@ -80,6 +80,7 @@ impl Change for Begin {
             Ask::Cutover(start) => self.plan_cutover(draft, &rules, start).await?,
             Ask::Rollback(rollback) => self.plan_rollback(draft, &rules, rollback).await?,
         };
+        some_node_is_fenced(draft, planned.fenced).await?;
         let operation = self.record(&rules, planned)?;
         store::operation::operation_add(draft.conn, &operation).await?;
         draft.audit(
@@ -101,6 +102,7 @@ struct Planned {
     from: Vec<String>,
     source: String,
     target: String,
+    fenced: FencedIs,
     hooks: Hooks,
     times: Times,
 }
@@ -148,6 +150,7 @@ impl Begin {
             from: start.from.clone(),
             source,
             target: start.to.clone(),
+            fenced: start.fenced,
             hooks: start.hooks,
             times: start.times,
         })
@@ -185,7 +188,8 @@ impl Begin {
         if ask.hooks.copy == Will::Not && ask.new_mail == NewMail::Unsaid {
             return Err(Refusal::precondition(
                 format!(
-                    "{} is on {source} since {}, and may have got mail or changes there",
+                    "{} is on {source} since {}, and may have got mail or changes there: neither its sessions of that time nor \
+                     its deliveries are recorded",
                     subject.name,
                     last.ended_at
                         .map_or_else(String::new, |at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string()),
@@ -200,6 +204,7 @@ impl Begin {
             from: vec![source.clone()],
             source,
             target: last.source,
+            fenced: ask.fenced,
             hooks: ask.hooks,
             times: ask.times,
         })
@@ -234,6 +239,11 @@ impl Begin {
             target: planned.target,
             step: Step::Planned,
             outcome: None,
+            arming: None,
+            lease_ms: millis(set.lease),
+            fenced: planned.fenced,
+            lapsed: Vec::new(),
+            taken_as_off: Vec::new(),
             hold: None,
             hold_revision: None,
             end_revision: None,
@@ -258,6 +268,18 @@ impl Begin {
             },
         })
     }
+}
+
+/// `--fenced-is-off` is a word on nodes that are fenced: without one it is a slip, or the fence was forgotten.
+async fn some_node_is_fenced(draft: &mut Draft<'_>, fenced: FencedIs) -> Result<(), Error> {
+    if fenced == FencedIs::Off && store::fence::fence_list(draft.conn).await?.is_empty() {
+        return Err(Refusal::precondition(
+            "--fenced-is-off says that fenced nodes are off, and no node is fenced",
+            "fence the node first: mailswitchctl node fence NAME",
+        )
+        .into());
+    }
+    Ok(())
 }
 
 /// Whom it moves; nobody whom another operation moves.

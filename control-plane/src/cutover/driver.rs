@@ -12,11 +12,14 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use super::arm::Arm;
+use super::clock::BootTime;
 use super::flip::Flip;
 use super::hold::PutHold;
 use super::operation::{Fence, HookKind, Operation, Step};
+use super::proof::{Leases, Said, Standing, Terms, leases_after, standing, wait_of};
 use super::release::Release;
-use super::request::{Standing, View};
+use super::request::View;
 use super::steps::{Action, Event, step};
 use super::{Cutovers, Driven, HOOK_LEASE};
 use crate::change::{Change, Context, Error};
@@ -28,6 +31,9 @@ use crate::store::operation::Fenced;
 const LOOK: Duration = Duration::from_millis(500);
 /// How long a driver waits before it tries a step again that the database did not let it take.
 const BACK_OFF: Duration = Duration::from_millis(50);
+/// How long connected nodes are waited for when an account was armed: some milliseconds are usual. One that does not say so
+/// in time costs no more than that its lapse cannot be counted (promise L4).
+const ARMING: Duration = Duration::from_secs(1);
 /// How often operations are looked for that nobody drives any more.
 const PATROL: Duration = Duration::from_secs(5);
 /// A replica that has not written its heartbeat for so long is taken as gone.
@@ -123,6 +129,12 @@ struct Driver {
 #[derive(Default)]
 struct Clock {
     deadline: Option<Instant>,
+    /// When the arming was first seen here.
+    armed: Option<Instant>,
+    /// When the hold was first seen committed, on the clock that leases run on: by this driver, so that one that takes over
+    /// waits anew (promise L3).
+    held: Option<BootTime>,
+    lease: Duration,
     hook: Option<(HookKind, u64, Instant)>,
 }
 
@@ -150,7 +162,7 @@ impl Driver {
             match next {
                 Ok(Next::Look) => {}
                 Ok(Next::End) => break,
-                Ok(Next::Wait) => self.wait(self.until_deadline()).await,
+                Ok(Next::Wait) => self.wait(self.clock.until_something().min(LOOK)).await,
                 Ok(Next::Rest) => self.wait(LOOK).await,
                 // Refused: its record is gone, with a database that was replaced by a backup.
                 Err(Error::NotOurs(_) | Error::Refused(_)) => {
@@ -170,12 +182,6 @@ impl Driver {
                 }
             }
         }
-    }
-
-    fn until_deadline(&self) -> Duration {
-        self.clock.deadline.map_or(LOOK, |deadline| {
-            deadline.saturating_duration_since(Instant::now()).min(LOOK)
-        })
     }
 
     async fn wait(&self, until: Duration) {
@@ -214,6 +220,9 @@ impl Driver {
                 // One step at a time, each committed; the rest is read anew.
                 return self.act(&moved, &then).await.map(|_| Next::Look);
             }
+            if !then.is_empty() {
+                return self.act(operation, &then).await;
+            }
         }
         self.act(operation, &actions).await
     }
@@ -235,6 +244,12 @@ impl Driver {
         if let Some(why) = &operation.abort_asked {
             events.push(Event::AbortAsked(why.clone()));
         }
+        if operation.step == Step::Arming {
+            events.push(match self.clock.arming_is_over() {
+                true => Event::ArmingWaited,
+                false => Event::Unarmed(self.unarmed(view)),
+            });
+        }
         let Some(hold) = operation.hold else {
             return Ok(events);
         };
@@ -245,9 +260,22 @@ impl Driver {
                 session: stuck.session.clone(),
             });
         }
-        let missing = missing(view);
+        let terms = Terms {
+            leases: self.clock.leases(operation),
+            fenced: operation.fenced,
+        };
+        let missing = missing(view, terms);
         if self.clock.deadline_is_over() {
-            events.push(Event::Deadline(missing.clone()));
+            let over = Terms {
+                leases: Leases::Over,
+                ..terms
+            };
+            let never = self::missing(view, over);
+            let leased = missing.iter().filter(|node| !never.contains(node));
+            events.push(Event::Deadline {
+                leased: leased.cloned().collect(),
+                missing: missing.clone(),
+            });
         }
         events.push(Event::Missing(missing));
         if let Step::Copying | Step::Verifying = operation.step {
@@ -303,7 +331,11 @@ impl Driver {
         let mut next = Next::Wait;
         for action in actions {
             match action {
-                Action::Watch | Action::AwaitHook(_) => {}
+                Action::Watch | Action::AwaitHook(_) | Action::AwaitArming => {}
+                Action::Arm => {
+                    self.arm(operation).await?;
+                    next = Next::Look;
+                }
                 Action::Hold => {
                     self.hold(operation).await?;
                     next = Next::Look;
@@ -327,6 +359,32 @@ impl Driver {
         Ok(next)
     }
 
+    /// The connected nodes that have not acknowledged the arming; nobody waits for the others.
+    fn unarmed(&self, view: &View) -> Vec<String> {
+        let connected = self.cutovers.inner.nodes.serving();
+        let silent = |proof: &&super::request::Proof| {
+            proof.facts.arming == Said::Nothing && connected.contains(&proof.instance)
+        };
+        let proofs = view.proofs.iter().filter(silent);
+        proofs.map(|proof| proof.node.clone()).collect()
+    }
+
+    async fn arm(&self, operation: &Operation) -> Result<(), Error> {
+        let span = self.span(operation, Step::Arming);
+        let done = self
+            .commit(operation, span, |traceparent| {
+                Arm::new(self.id, self.fence, traceparent)
+            })
+            .await;
+        match done {
+            Err(Error::Refused(refusal)) => {
+                let (moved, _) = step(operation.clone(), &Event::ArmRefused(refusal.what));
+                self.write(&moved, operation.step).await
+            }
+            other => other,
+        }
+    }
+
     async fn hold(&mut self, operation: &Operation) -> Result<(), Error> {
         let span = self.span(operation, Step::Holding);
         let done = self
@@ -342,6 +400,7 @@ impl Driver {
             Err(error) => Err(error),
             Ok(()) => {
                 self.clock.deadline = Some(Instant::now() + Duration::from_millis(operation.max_hold_ms));
+                self.clock.held = BootTime::now().ok();
                 Ok(())
             }
         }
@@ -351,7 +410,7 @@ impl Driver {
         let span = self.span(operation, Step::Flipping);
         let done = self
             .commit(operation, span, |traceparent| {
-                Flip::new(self.id, self.fence, traceparent)
+                Flip::new(self.id, self.fence, self.clock.waited(), traceparent)
             })
             .await;
         match done {
@@ -418,12 +477,52 @@ impl Drop for Driver {
 }
 
 impl Clock {
-    /// After a takeover, the time that is left is what the record says, and never more than the whole.
+    /// After a takeover, the time that is left is what the record says, and never more than the whole; and leases are waited
+    /// for from now on.
     fn follow(&mut self, operation: &Operation) {
+        if operation.step == Step::Arming {
+            self.armed.get_or_insert_with(Instant::now);
+        }
+        if operation.hold.is_some() && self.held.is_none() {
+            self.held = BootTime::now().ok();
+        }
+        if operation.lease_ms > 0 {
+            self.lease = Duration::from_millis(operation.lease_ms);
+        }
         if let (None, Some(deadline)) = (self.deadline, operation.deadline) {
             let left = (deadline - Utc::now()).to_std().unwrap_or(Duration::ZERO);
             self.deadline = Some(Instant::now() + left.min(Duration::from_millis(operation.max_hold_ms)));
         }
+    }
+
+    fn arming_is_over(&self) -> bool {
+        self.armed.is_some_and(|since| since.elapsed() >= ARMING)
+    }
+
+    /// Since this driver saw the hold committed.
+    fn waited(&self) -> Duration {
+        self.held.map_or(Duration::ZERO, BootTime::elapsed)
+    }
+
+    fn leases(&self, operation: &Operation) -> Leases {
+        leases_after(self.waited(), Duration::from_millis(operation.lease_ms))
+    }
+
+    /// The next thing that time brings about: the deadline, the end of the leases, the end of the moment for armings.
+    fn until_something(&self) -> Duration {
+        let deadline = self
+            .deadline
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        let leases = self
+            .held
+            .map(|_| wait_of(self.lease).saturating_sub(self.waited()));
+        let arming = match self.held {
+            Some(_) => None,
+            None => self.armed.map(|since| ARMING.saturating_sub(since.elapsed())),
+        };
+        let times = [deadline, leases, arming].into_iter().flatten();
+        // What is over already has been looked at.
+        times.filter(|time| !time.is_zero()).min().unwrap_or(LOOK)
     }
 
     fn deadline_is_over(&self) -> bool {
@@ -444,11 +543,11 @@ impl Clock {
     }
 }
 
-fn missing(view: &View) -> Vec<String> {
+fn missing(view: &View, terms: Terms) -> Vec<String> {
     let mut missing: Vec<String> = view
         .proofs
         .iter()
-        .filter(|proof| proof.standing == Standing::Missing)
+        .filter(|proof| standing(proof.facts, terms) == Standing::Missing)
         .map(|proof| proof.node.clone())
         .collect();
     missing.dedup();

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use chrono::Utc;
 use mailswitch_proto::fleet::v1::{self, change::Kind};
-use mailswitch_proto::id::{HoldId, OperationId};
+use mailswitch_proto::id::{ArmingId, HoldId, OperationId};
 
+use super::arm::arming_on;
 use super::begin::agreed;
 use super::operation::{Operation, Step};
 use super::steps::{Event, step};
@@ -16,7 +17,7 @@ use crate::store::audit::Proof;
 use crate::store::hold::Hold;
 use crate::store::operation::Fenced;
 
-/// Holds the account of an operation that is planned.
+/// Holds the account of an operation that is armed.
 pub struct PutHold {
     operation: Operation,
     hold: HoldId,
@@ -59,6 +60,7 @@ impl Change for PutHold {
             target: moved.target.clone(),
             deadline,
             drain_timeout_ms: moved.drain_timeout_ms,
+            arming: moved.arming,
             keys: moved.subject.keys.clone(),
         };
         store::hold::hold_put(draft.conn, &hold, &moved.subject.identifiers).await?;
@@ -70,7 +72,7 @@ impl Change for PutHold {
             ..moved
         };
         written(
-            store::operation::operation_put(draft.conn, &operation, Step::Planned).await?,
+            store::operation::operation_put(draft.conn, &operation, Step::Arming).await?,
             operation.id,
         )?;
         let held = v1::Held {
@@ -80,7 +82,7 @@ impl Change for PutHold {
             target: operation.target.clone(),
             deadline_unix_millis: deadline.timestamp_millis(),
             drain_timeout_millis: operation.drain_timeout_ms,
-            ..Default::default()
+            arming: operation.arming.map(ArmingId::to_vec).unwrap_or_default(),
         };
         draft.push(&operation.subject.keys, Kind::Held(held));
         draft.trace(&self.traceparent);
@@ -105,6 +107,14 @@ impl PutHold {
             return Err(Refusal::precondition(
                 format!("{identifier} is held by operation {other}"),
                 "wait for it, or abort it",
+            )
+            .into());
+        }
+        let armed = arming_on(draft, subject).await?;
+        if armed != self.operation.arming {
+            return Err(Refusal::precondition(
+                format!("the arming of {} was changed meanwhile", subject.name),
+                "start it anew if it is still wanted",
             )
             .into());
         }

@@ -1,14 +1,18 @@
 //! Cutovers: one account moves, as one recorded operation (design section 7, promise F1 to F6).
 //!
 //! The path: `request` (what is asked) -> `begin` (may it be, and its record) -> `driver` (one task per operation, which
-//! asks `steps` what follows) -> `hold`, `flip`, `release` (the changes that it commits). `watch` shows it.
+//! asks `steps` what follows) -> `arm`, `hold`, `flip`, `release` (the changes that it commits). `proof` says which nodes
+//! count as quiet, by `clock`. `watch` shows it.
 
+pub mod arm;
 pub mod begin;
+pub mod clock;
 mod driver;
 pub mod flip;
 pub mod hold;
 mod news;
 pub mod operation;
+pub mod proof;
 pub mod release;
 pub mod request;
 pub mod steps;

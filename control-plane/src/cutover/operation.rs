@@ -1,7 +1,7 @@
 //! What is recorded of a cutover: its step, what it waits for, and how it ended. Plain values; `steps` moves them.
 
 use chrono::{DateTime, Utc};
-use mailswitch_proto::id::{AccountId, HoldId, InstanceId, OperationId};
+use mailswitch_proto::id::{AccountId, ArmingId, HoldId, InstanceId, OperationId};
 use mailswitch_proto::identifier::Key;
 use mailswitch_proto::revision::Revision;
 
@@ -26,6 +26,16 @@ pub struct Operation {
     pub step: Step,
     /// How it ended; none while it goes on.
     pub outcome: Option<Outcome>,
+    /// The arming that its hold follows (promise L4), from the step `arming` on: its own, or one that was made ahead.
+    pub arming: Option<ArmingId>,
+    /// How long a lease is: it does not change while an operation goes on. 0 in a record of before there were leases.
+    pub lease_ms: u64,
+    /// What is taken as so of nodes that are fenced.
+    pub fenced: FencedIs,
+    /// Nodes that its flip counted by a lapse (promise L3, L4).
+    pub lapsed: Vec<String>,
+    /// Nodes that its flip counted by the operator's word (promise N3).
+    pub taken_as_off: Vec<String>,
     /// Its hold, from the step `holding` on.
     pub hold: Option<HoldId>,
     /// At which the hold was committed.
@@ -97,11 +107,13 @@ pub struct Fence {
     pub holder: InstanceId,
 }
 
-/// Where an operation stands (design section 7; `armed` comes with leases).
+/// Where an operation stands (design section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Recorded; nothing is held.
     Planned,
+    /// The account is armed; nodes are acknowledging it.
+    Arming,
     /// The hold is committed.
     Holding,
     /// Nodes have begun to answer for it.
@@ -118,6 +130,16 @@ pub enum Step {
     Releasing,
     /// On the source.
     Aborted,
+}
+
+/// What an operator says of nodes that are fenced (promise N3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FencedIs {
+    /// Nothing: one that has not proven anything may still serve.
+    #[default]
+    Unsaid,
+    /// `--fenced-is-off`: their machines are off.
+    Off,
 }
 
 /// How an operation ended.
@@ -152,8 +174,9 @@ pub enum HookKind {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::Planned, "planned"),
+        (Self::Arming, "arming"),
         (Self::Holding, "holding"),
         (Self::Draining, "draining"),
         (Self::Copying, "copying"),

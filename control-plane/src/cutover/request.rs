@@ -5,7 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use mailswitch_proto::id::{HoldId, InstanceId, OperationId};
 
-use super::operation::{HookKind, Operation};
+use super::operation::{FencedIs, HookKind, Operation};
+use super::proof::{Facts, Standing};
 use crate::store::hold::{HookResult, Met, Stuck};
 
 /// `mailswitchctl cutover`.
@@ -19,6 +20,8 @@ pub struct Start {
     pub to: String,
     /// What to do with an identifier that belongs to no account.
     pub reach: Reach,
+    /// The operator's word on fenced nodes (promise N3).
+    pub fenced: FencedIs,
     /// What runs under the hold.
     pub hooks: Hooks,
     /// How long; none: as the fleet's configuration says.
@@ -32,6 +35,8 @@ pub struct Rollback {
     pub identifier: String,
     /// What becomes of mail that came to the target since.
     pub new_mail: NewMail,
+    /// The operator's word on fenced nodes (promise N3).
+    pub fenced: FencedIs,
     /// What runs under the hold.
     pub hooks: Hooks,
     /// How long; none: as the fleet's configuration says.
@@ -126,19 +131,13 @@ pub struct Proof {
     pub node: String,
     /// The process.
     pub instance: InstanceId,
-    /// Whether it acknowledged the hold.
+    /// What it acknowledged, and whether it is fenced.
+    pub facts: Facts,
+    /// Whether the flip counted it by a lapse, or by the operator's word; of an operation that goes on, as far as it has
+    /// said that it is quiet.
     pub standing: Standing,
     /// A leg that did not end.
     pub stuck: Option<Stuck>,
     /// What the hold has met there, so far as it has said.
     pub met: Met,
-}
-
-/// How a process stands to a hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// No session of the account is left on it.
-    Quiesced,
-    /// It has not said so.
-    Missing,
 }

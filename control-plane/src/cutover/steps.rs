@@ -2,19 +2,31 @@
 //! the operation that comes back, and only then does what the actions say. Every event may come again, and any may
 //! come after a takeover; what does not concern the present step changes nothing.
 //!
-//! planned -> holding -> draining -> copying -> verifying -> flipping -> done, or from any step before the flip
+//! planned -> arming -> holding -> draining -> copying -> verifying -> flipping -> done, or from any step before the flip
 //! -> releasing -> aborted. Every failure releases to the source (promise F2).
 
+use std::time::Duration;
+
 use super::operation::{Hook, HookKind, Operation, Outcome, Step};
+use super::proof::wait_of;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A driver has it: for the first time, or after a takeover.
     Taken,
+    /// The account is armed: it was committed, or it had been armed ahead.
+    Armed,
+    /// It could not be armed: something is in the way.
+    ArmRefused(String),
+    /// The connected nodes that have not acknowledged this arming, by name: a level, said again and again.
+    Unarmed(Vec<String>),
+    /// The moment in which the arming's acknowledgements are waited for is over.
+    ArmingWaited,
     /// The hold was committed.
     Held,
-    /// How many nodes are registered without having acknowledged this hold, by name: a level, said again and again.
+    /// The nodes that do not count as without a session of the account (`proof::standing`), by name: a level, said again
+    /// and again.
     Missing(Vec<String>),
     /// A backend leg did not end (promise Q2).
     Stuck {
@@ -31,8 +43,13 @@ pub enum Event {
     HookFailed(HookKind, String),
     /// Nobody renewed the command's lease in time (promise F6).
     HookLapsed(HookKind),
-    /// `max_hold` is over. The nodes that are missing at this moment.
-    Deadline(Vec<String>),
+    /// `max_hold` is over.
+    Deadline {
+        /// The nodes that are missing at this moment.
+        missing: Vec<String>,
+        /// Those of them that would count once their leases were waited for.
+        leased: Vec<String>,
+    },
     /// An operator asked for its end, and why.
     AbortAsked(String),
     /// The flip's transaction found its conditions unmet: these nodes are missing.
@@ -48,6 +65,10 @@ pub enum Event {
 /// What to do, once the operation is committed as it came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
+    /// Commit the arming, or find the one that was made ahead.
+    Arm,
+    /// Look which connected nodes have not acknowledged the arming, for a moment.
+    AwaitArming,
     /// Commit the hold.
     Hold,
     /// Look who is missing, now and whenever somebody acknowledges.
@@ -82,6 +103,7 @@ pub fn step(operation: Operation, event: &Event) -> (Operation, Vec<Action>) {
         // Nothing brings a release back, and nothing but its transaction's own word ends a flip.
         (Step::Releasing, _) => (operation, vec![]),
         (Step::Planned, event) => planned(operation, event),
+        (Step::Arming, event) => arming(operation, event),
         (_, event) => held(operation, event),
     }
 }
@@ -89,7 +111,8 @@ pub fn step(operation: Operation, event: &Event) -> (Operation, Vec<Action>) {
 /// What a driver that takes an operation over has to do first.
 fn resume(operation: &Operation) -> Vec<Action> {
     match operation.step {
-        Step::Planned => vec![Action::Hold],
+        Step::Planned => vec![Action::Arm],
+        Step::Arming => vec![Action::AwaitArming],
         Step::Holding | Step::Draining => vec![Action::Watch],
         Step::Copying => vec![Action::Watch, Action::AwaitHook(HookKind::Copy)],
         Step::Verifying => vec![Action::Watch, Action::AwaitHook(HookKind::Verify)],
@@ -99,15 +122,26 @@ fn resume(operation: &Operation) -> Vec<Action> {
     }
 }
 
-/// Nothing is held yet, so there is nothing to release.
+/// Nothing is armed or held yet, so there is nothing to release.
 fn planned(operation: Operation, event: &Event) -> (Operation, Vec<Action>) {
     let cause = match event {
-        Event::Held => return to(operation, Step::Holding, vec![Action::Watch]),
-        Event::AbortAsked(why) => why.clone(),
-        Event::HoldRefused(why) => why.clone(),
+        Event::Armed => return to(operation, Step::Arming, vec![Action::AwaitArming]),
+        Event::AbortAsked(why) | Event::ArmRefused(why) => why.clone(),
         _ => return (operation, vec![]),
     };
     finish(Operation { cause, ..operation }, Step::Aborted, Outcome::Released)
+}
+
+/// An acknowledgement that does not come costs nothing but that node's lapse. From here on there is an arming to take
+/// back, and the release does it.
+fn arming(operation: Operation, event: &Event) -> (Operation, Vec<Action>) {
+    match event {
+        Event::Unarmed(nodes) if !nodes.is_empty() => (operation, vec![]),
+        Event::Unarmed(_) | Event::ArmingWaited => (operation, vec![Action::Hold]),
+        Event::Held => to(operation, Step::Holding, vec![Action::Watch]),
+        Event::AbortAsked(why) | Event::HoldRefused(why) => release(operation, why.clone(), &[]),
+        _ => (operation, vec![]),
+    }
 }
 
 fn held(operation: Operation, event: &Event) -> (Operation, Vec<Action>) {
@@ -160,7 +194,7 @@ fn held(operation: Operation, event: &Event) -> (Operation, Vec<Action>) {
         }
         // While the flip is being committed, its transaction alone says how it ends.
         (Step::Flipping, _) => (operation, vec![]),
-        (step, Event::Deadline(missing)) => {
+        (step, Event::Deadline { missing, leased }) => {
             let cause = match (step, missing.is_empty()) {
                 (Step::Copying | Step::Verifying, _) => {
                     format!(
@@ -169,8 +203,9 @@ fn held(operation: Operation, event: &Event) -> (Operation, Vec<Action>) {
                     )
                 }
                 (_, false) => format!(
-                    "max_hold was over, and not every node had proven that it has no session left: {}",
-                    missing.join(", ")
+                    "max_hold was over, and not every node had proven that it has no session left: {}{}",
+                    missing.join(", "),
+                    too_short(&operation, leased)
                 ),
                 (_, true) => "max_hold was over".to_owned(),
             };
@@ -183,6 +218,28 @@ fn held(operation: Operation, event: &Event) -> (Operation, Vec<Action>) {
         }
         _ => (operation, vec![]),
     }
+}
+
+/// Why the leases of these nodes were not waited for (promise L3), and what would have to be otherwise.
+fn too_short(operation: &Operation, leased: &[String]) -> String {
+    if leased.is_empty() {
+        return String::new();
+    }
+    let needed = wait_of(Duration::from_millis(operation.lease_ms));
+    let max_hold = Duration::from_millis(operation.max_hold_ms);
+    let why = if max_hold < needed {
+        format!(
+            "that takes {needed:?} (1.25 x lease), and max_hold is {max_hold:?}: give more with --max-hold"
+        )
+    } else {
+        format!(
+            "that takes {needed:?} (1.25 x lease) from when the control plane saw the hold, and it was restarted meanwhile: try again"
+        )
+    };
+    format!(
+        "; the lease of {} could not be waited for: {why}",
+        leased.join(", ")
+    )
 }
 
 /// Every node is quiet: the next thing that has to happen under the hold.

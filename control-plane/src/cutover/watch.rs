@@ -9,7 +9,9 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use super::Cutovers;
-use super::request::{Proof, Standing, View};
+use super::operation::Operation;
+use super::proof::Standing;
+use super::request::{Proof, View};
 use crate::change::{Error, Refusal};
 use crate::store;
 
@@ -27,11 +29,14 @@ pub(super) async fn view(pool: &PgPool, id: OperationId) -> Result<View, Error> 
                 "look in `mailswitchctl status`",
             )
         })?;
-    let proofs = match operation.hold {
-        None => Vec::new(),
-        Some(hold) => {
-            let stuck = store::hold::hold_stuck_list(&mut conn, hold).await?;
-            store::hold::hold_proof_list(&mut conn, hold)
+    let proofs = match (operation.hold, operation.arming) {
+        (None, None) => Vec::new(),
+        (hold, arming) => {
+            let stuck = match hold {
+                Some(hold) => store::hold::hold_stuck_list(&mut conn, hold).await?,
+                None => Vec::new(),
+            };
+            store::hold::hold_proof_list(&mut conn, hold, arming)
                 .await?
                 .into_iter()
                 .map(|proof| Proof {
@@ -39,12 +44,10 @@ pub(super) async fn view(pool: &PgPool, id: OperationId) -> Result<View, Error> 
                         .iter()
                         .find(|stuck| stuck.instance == proof.instance)
                         .cloned(),
+                    standing: recorded(&operation, &proof),
+                    facts: proof.facts(),
                     node: proof.node,
                     instance: proof.instance,
-                    standing: match proof.quiesced {
-                        Some(_) => Standing::Quiesced,
-                        None => Standing::Missing,
-                    },
                     met: proof.quiesced.unwrap_or_default(),
                 })
                 .collect()
@@ -55,6 +58,16 @@ pub(super) async fn view(pool: &PgPool, id: OperationId) -> Result<View, Error> 
         proofs,
         at: Utc::now(),
     })
+}
+
+/// As it is written down: a lapse is the driver's word, and stands in the record once the flip rested on it.
+fn recorded(operation: &Operation, proof: &store::hold::Proof) -> Standing {
+    match proof.quiesced {
+        Some(_) => Standing::Quiesced,
+        None if operation.lapsed.contains(&proof.node) => Standing::Lapsed,
+        None if operation.taken_as_off.contains(&proof.node) => Standing::TakenAsOff,
+        None => Standing::Missing,
+    }
 }
 
 /// Follows one that no task of this process drives: it has ended, or another replica drives it.

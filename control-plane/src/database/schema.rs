@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 
 /// The schema that this program was written for.
-pub const SCHEMA: i32 = 2;
+pub const SCHEMA: i32 = 3;
 
 /// Why the schema cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -10,18 +10,19 @@ use std::time::Duration;
 
 use mailswitch_proto::channel::Peer;
 use mailswitch_proto::fleet::v1::{self as wire, node_message::Message};
-use mailswitch_proto::id::{HoldId, InstanceId, InvalidId};
+use mailswitch_proto::id::{ArmingId, HoldId, InstanceId, InvalidId};
 use mailswitch_proto::revision::{Digest, InvalidDigest, Position, Revision};
 use tokio::sync::mpsc;
 use tonic::Streaming;
 
+use super::lease::Asked;
 use crate::change::node::{Left, node_leave};
 use crate::change::{self, Actor, Context};
 use crate::nodes::ask::Link;
 use crate::process::ControlPlane;
 use crate::routing::log::Standing;
-use crate::store;
 use crate::store::hold::{Ack, Met, Stuck, hold_ack_add, hold_stuck_add};
+use crate::store::{self, arming};
 
 /// Acknowledgements that wait for the database. A wave holds some hundreds of accounts at once.
 const WAITING: usize = 4096;
@@ -68,6 +69,7 @@ pub async fn listen(
     let listener = Listener {
         plane,
         instance,
+        link: link.clone(),
         words,
         dropped: Arc::clone(&dropped),
     };
@@ -91,15 +93,17 @@ pub async fn listen(
     }
 }
 
-/// One node's word on a hold.
+/// One node's word on a hold, or on an arming.
 enum Word {
     Quiesced(Ack),
+    Armed(arming::Ack),
     Stuck(Stuck),
 }
 
 struct Listener<'a> {
     plane: &'a Arc<ControlPlane>,
     instance: InstanceId,
+    link: Link,
     words: mpsc::Sender<Word>,
     dropped: Arc<AtomicBool>,
 }
@@ -136,14 +140,15 @@ impl Listener<'_> {
                 nodes.breaker(self.instance, breaker);
             }
             Some(Message::Answer(answer)) => nodes.answered(self.instance, answer),
-            // Leases are not granted yet (promise L1). What a later version says is nothing to us.
-            Some(
-                Message::LeaseRequest(_)
-                | Message::ArmingApplied(_)
-                | Message::BreakerChanged(_)
-                | Message::Goodbye(_),
-            )
-            | None => {}
+            Some(Message::ArmingApplied(applied)) => self.arming_applied(&applied)?,
+            Some(Message::LeaseRequest(request)) => self.plane.leases.ask(Asked {
+                instance: self.instance,
+                link: self.link.clone(),
+                serial: request.serial,
+                applied: Revision(request.applied_revision),
+            }),
+            // What a later version says is nothing to us.
+            Some(Message::BreakerChanged(_) | Message::Goodbye(_)) | None => {}
         }
         Ok(())
     }
@@ -192,6 +197,15 @@ impl Listener<'_> {
                 closed: quiesced.sessions_closed,
                 parked: quiesced.logins_parked,
             },
+        }));
+        Ok(())
+    }
+
+    fn arming_applied(&self, applied: &wire::ArmingApplied) -> Result<(), AcknowledgeError> {
+        self.say(Word::Armed(arming::Ack {
+            arming: ArmingId::try_from(applied.arming.as_slice())?,
+            instance: self.instance,
+            applied: position_of(applied.applied_revision, &applied.applied_digest)?,
         }));
         Ok(())
     }
@@ -253,10 +267,12 @@ async fn record(
 async fn write(plane: &Arc<ControlPlane>, words: &mut Vec<Word>) -> Result<(), store::Error> {
     let mut conn = plane.writer.pool().acquire().await?;
     let mut acks = Vec::with_capacity(words.len());
+    let mut armed = Vec::new();
     let mut concerned = Vec::new();
     for word in words.drain(..) {
         match word {
             Word::Quiesced(ack) => acks.push(ack),
+            Word::Armed(ack) => armed.push(ack),
             Word::Stuck(stuck) => {
                 concerned.extend(hold_stuck_add(&mut conn, &stuck).await?);
             }
@@ -264,6 +280,9 @@ async fn write(plane: &Arc<ControlPlane>, words: &mut Vec<Word>) -> Result<(), s
     }
     if !acks.is_empty() {
         concerned.extend(hold_ack_add(&mut conn, &acks).await?);
+    }
+    if !armed.is_empty() {
+        concerned.extend(arming::arming_ack_add(&mut conn, &armed).await?);
     }
     drop(conn);
     plane.cutovers.news(concerned).await

@@ -1,7 +1,8 @@
 //! The feed (design section 4): one stream per node, a file per step.
 //!
 //! `accept` (role, Hello) -> `report` (does it know more than the database) -> `register` (one transaction) -> `catch_up`
-//! (what it needs) -> `stream` (snapshot, deltas, requests) beside `acknowledge` (what it says back).
+//! (what it needs) -> `stream` (snapshot, deltas, requests) beside `acknowledge` (what it says back) and `lease` (how long
+//! it may admit armed accounts).
 //!
 //! What a node is sent comes from memory. Nothing here waits for another node, and nothing queues for a slow one:
 //! its stream is a cursor into the log, and a cursor that falls behind the log gets a snapshot.
@@ -9,6 +10,7 @@
 pub mod accept;
 pub mod acknowledge;
 pub mod catch_up;
+pub mod lease;
 pub mod predecessor;
 pub mod register;
 pub mod report;
@@ -113,6 +115,7 @@ async fn session(
     let start = catch_up::start(plane, &hello, &registered).await?;
 
     let (link, asked) = Link::new(REQUESTS);
+    register::ordered(plane, &hello, &link).await?;
     let instance = hello.instance;
     let connection = plane
         .nodes

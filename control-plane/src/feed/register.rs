@@ -17,6 +17,7 @@ use super::accept::{Hello, Purpose};
 use super::report::Report;
 use crate::change::node::{self, Since, node_register};
 use crate::change::{self, Actor, Context, log};
+use crate::nodes::ask::{FENCE, Link};
 use crate::nodes::registry::listeners_json;
 use crate::process::ControlPlane;
 use crate::store;
@@ -131,6 +132,24 @@ pub async fn still_registered(plane: &Arc<ControlPlane>, instance: InstanceId) -
         true => Ok(()),
         false => Err(FeedError::NotRegistered),
     }
+}
+
+/// A fenced node is told so before anything else: it closes its sessions, marks its disk and says goodbye (promise N3).
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn ordered(plane: &Arc<ControlPlane>, hello: &Hello, link: &Link) -> Result<(), RegisterError> {
+    if hello.purpose == Purpose::Left {
+        return Ok(());
+    }
+    let pool = plane.writer.pool();
+    let mut conn = pool.acquire().await.map_err(store::Error::from)?;
+    let fences = store::fence::fence_list(&mut conn).await?;
+    if fences.iter().any(|fence| fence.node == hello.node) {
+        tracing::warn!("the node is fenced: it is told to leave at once");
+        link.tell(FENCE);
+    }
+    Ok(())
 }
 
 fn row(hello: &Hello) -> store::node::Node {

@@ -55,6 +55,12 @@ pub async fn send(
     if sender.say(Message::Welcome(start.welcome)).await.is_err() {
         return Ok(());
     }
+    // What it was to do before it came: a fenced node leaves before it is told anything else (promise N3).
+    while let Some(request) = requests.ready() {
+        if sender.pass(request).await.is_err() {
+            return Ok(());
+        }
+    }
     let mut staying = true;
     loop {
         if news.borrow_and_update().0 != start.epoch {

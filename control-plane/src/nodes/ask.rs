@@ -20,6 +20,13 @@ use super::Node;
 /// How long a node may take to answer: beyond what any request needs, below an operator's patience.
 pub const DEADLINE: Duration = Duration::from_secs(5);
 
+/// The order of promise N3.
+pub const FENCE: request::Request = request::Request::Drain(wire::Drain {
+    resume: false,
+    leave: true,
+    fence: true,
+});
+
 /// Why a node has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
@@ -126,6 +133,19 @@ impl Link {
         self.repeat.notify_one();
     }
 
+    /// Orders something, and waits for no answer. One that finds the stream full is lost.
+    pub fn tell(&self, request: request::Request) {
+        let id = self.pending.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let _ = self.outbox.try_send(message(id, request, ""));
+    }
+
+    /// Sends a lease. One that finds the stream full is lost, and asked for again.
+    pub fn grant(&self, grant: wire::LeaseGrant) {
+        let _ = self.outbox.try_send(wire::FleetMessage {
+            message: Some(Message::LeaseGrant(grant)),
+        });
+    }
+
     pub(super) fn answered(&self, answer: wire::Answer) {
         // Nobody waits any more when the deadline has passed.
         if let Some(waiting) = self.pending.waiting.lock().remove(&answer.request) {
@@ -158,6 +178,11 @@ impl Link {
 }
 
 impl Requests {
+    /// The next one, if there is one now.
+    pub fn ready(&mut self) -> Option<wire::FleetMessage> {
+        self.queue.try_recv().ok()
+    }
+
     /// The next one; none when nobody can ask any more. Nothing is lost when it is dropped before it is ready.
     pub async fn next(&mut self) -> Option<wire::FleetMessage> {
         tokio::select! {

@@ -4,6 +4,7 @@
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use mailswitch_proto::fleet::v1::{self as wire, answer::Answer, request::Request};
+use mailswitch_proto::id::InstanceId;
 use mailswitch_proto::identifier::pack;
 use sqlx::PgPool;
 
@@ -98,6 +99,13 @@ impl sessions::Nodes for Nodes {
 
     fn doubt(&self) -> Option<String> {
         doubt::sentence(&self.doubts())
+    }
+
+    fn serving(&self) -> std::collections::HashSet<InstanceId> {
+        let all = self.all().into_iter();
+        all.filter(|node| node.is_connected() && !node.is_guest() && !node.left)
+            .map(|node| node.instance)
+            .collect()
     }
 
     fn repeat_acknowledgements(&self) {

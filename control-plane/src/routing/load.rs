@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use mailswitch_config::{Resource, ResourceKey};
 use mailswitch_proto::fleet::v1::{self as wire, change::Kind};
-use mailswitch_proto::id::FleetId;
+use mailswitch_proto::id::{ArmingId, FleetId, OperationId};
 use mailswitch_proto::identifier::{HashKey, Key, pack};
 use mailswitch_proto::revision::{Position, Revision};
 use sqlx::PgPool;
@@ -13,6 +13,7 @@ use super::log::{Bounds, Tail};
 use super::state::{InvalidChange, State};
 use crate::change::log::{Logged, changes_after};
 use crate::store;
+use crate::store::arming::Arming;
 use crate::store::hold::Hold;
 use crate::store::snapshot::{Snapshot, snapshot_get};
 
@@ -105,6 +106,7 @@ fn state_of(snapshot: Snapshot) -> Result<State, InvalidChange> {
         fleet,
         position,
         mappings,
+        armings,
         holds,
         resources,
     } = snapshot;
@@ -113,6 +115,7 @@ fn state_of(snapshot: Snapshot) -> Result<State, InvalidChange> {
     let changes: Vec<wire::Change> = resources
         .into_iter()
         .map(resource)
+        .chain(armings.into_iter().map(arming))
         .chain(holds.into_iter().map(hold))
         .collect();
     state.loaded(position, &changes)
@@ -141,6 +144,17 @@ fn resource(resource: Resource) -> wire::Change {
     }
 }
 
+fn arming(arming: Arming) -> wire::Change {
+    let armed = wire::Armed {
+        arming: arming.id.to_vec(),
+        operation: arming.operation.map(OperationId::to_vec).unwrap_or_default(),
+    };
+    wire::Change {
+        keys: pack(&arming.keys).into(),
+        kind: Some(Kind::Armed(armed)),
+    }
+}
+
 fn hold(hold: Hold) -> wire::Change {
     let held = wire::Held {
         hold: hold.id.to_vec(),
@@ -149,7 +163,7 @@ fn hold(hold: Hold) -> wire::Change {
         target: hold.target,
         deadline_unix_millis: hold.deadline.timestamp_millis(),
         drain_timeout_millis: hold.drain_timeout_ms,
-        ..Default::default()
+        arming: hold.arming.map(ArmingId::to_vec).unwrap_or_default(),
     };
     wire::Change {
         keys: pack(&hold.keys).into(),

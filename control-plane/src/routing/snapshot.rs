@@ -16,7 +16,7 @@ use super::state::State;
 /// Keys in one chunk: 1 MiB of column, a quarter of the 4 MiB that a gRPC peer accepts by default.
 const KEYS_PER_CHUNK: usize = 65_536;
 
-/// Holds and resources in one chunk: each is a message of its own, a few hundred bytes to a few KiB.
+/// Armings, holds and resources in one chunk: each is a message of its own, a few hundred bytes to a few KiB.
 const CHANGES_PER_CHUNK: usize = 256;
 
 /// Everything at one revision.
@@ -38,6 +38,8 @@ impl Snapshot {
     pub fn of(state: &State) -> Self {
         let mut chunks = in_chunks(resources(state));
         chunks.extend(mappings(state));
+        // A hold names the arming that it follows.
+        chunks.extend(in_chunks(armings(state)));
         chunks.extend(in_chunks(holds(state)));
         chunks.extend(parked(state));
         Self {
@@ -84,6 +86,13 @@ fn mapped(keys: Bytes, destination: &Arc<str>) -> wire::Change {
             destination: destination.as_ref().to_owned(),
         })),
     }
+}
+
+fn armings(state: &State) -> impl Iterator<Item = wire::Change> + '_ {
+    state.armings().map(|(_, arming)| wire::Change {
+        keys: arming.keys.clone(),
+        kind: Some(Kind::Armed(arming.armed.clone())),
+    })
 }
 
 fn holds(state: &State) -> impl Iterator<Item = wire::Change> + '_ {

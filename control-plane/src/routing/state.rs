@@ -1,4 +1,4 @@
-//! The whole routing state of the fleet at one revision: mappings, holds, and the tables of the configuration.
+//! The whole routing state of the fleet at one revision: mappings, armings, holds, and the tables of the configuration.
 //!
 //! It is what the change sets of the log add up to: `apply` is the one function that changes it, for the load at
 //! the start as for each delta after it. A kind of change that this replica does not know parks its keys, and a
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 use mailswitch_config::{Resource, ResourceKey};
 use mailswitch_proto::fleet::v1::{self as wire, change::Kind};
-use mailswitch_proto::id::{HoldId, InvalidId};
+use mailswitch_proto::id::{ArmingId, HoldId, InvalidId};
 use mailswitch_proto::identifier::{HashKey, InvalidKeys, Key, unpack};
 use mailswitch_proto::revision::{Position, Revision};
 
@@ -23,6 +23,7 @@ pub struct State {
     table: Table,
     holds: HashMap<HoldId, HeldKeys>,
     held: HashMap<Key, HoldId>,
+    armings: HashMap<ArmingId, ArmedKeys>,
     parked: HashSet<Key>,
     resources: BTreeMap<ResourceKey, String>,
     changed: HashMap<String, Revision>,
@@ -35,6 +36,15 @@ pub struct HeldKeys {
     pub keys: Bytes,
     /// As it stands in the log.
     pub held: wire::Held,
+}
+
+/// One arming in force: what the log said of it, and whom it arms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArmedKeys {
+    /// Packed.
+    pub keys: Bytes,
+    /// As it stands in the log.
+    pub armed: wire::Armed,
 }
 
 /// A change set of the log that cannot be what a writer wrote.
@@ -52,7 +62,7 @@ pub enum InvalidChange {
     /// A column of keys is cut short.
     #[error(transparent)]
     Keys(#[from] InvalidKeys),
-    /// A hold without an id.
+    /// A hold, or an arming, without an id.
     #[error(transparent)]
     Id(#[from] InvalidId),
     /// The table is full of names.
@@ -70,6 +80,7 @@ impl State {
             table: Table::default(),
             holds: HashMap::new(),
             held: HashMap::new(),
+            armings: HashMap::new(),
             parked: HashSet::new(),
             resources: BTreeMap::new(),
             changed: HashMap::new(),
@@ -157,6 +168,11 @@ impl State {
         self.held.get(&key).copied()
     }
 
+    /// The armings in force.
+    pub fn armings(&self) -> impl Iterator<Item = (&ArmingId, &ArmedKeys)> {
+        self.armings.iter()
+    }
+
     /// True when a change that this replica does not understand touched the key.
     #[must_use]
     pub fn is_parked(&self, key: Key) -> bool {
@@ -214,8 +230,18 @@ impl State {
                 let key = resource_key(&removed.kind, &removed.name, &removed.site);
                 self.resources.remove(&key);
             }
-            // Arming comes with leases (promise L1): until this replica knows it, it is unknown like any other.
-            Some(Kind::Armed(_) | Kind::Disarmed(_)) | None => self.parked.extend(keys),
+            Some(Kind::Armed(armed)) => {
+                let armed_keys = ArmedKeys {
+                    keys: change.keys.clone(),
+                    armed: armed.clone(),
+                };
+                self.armings
+                    .insert(ArmingId::try_from(armed.arming.as_slice())?, armed_keys);
+            }
+            Some(Kind::Disarmed(wire::Disarmed { arming })) => {
+                self.armings.remove(&ArmingId::try_from(arming.as_slice())?);
+            }
+            None => self.parked.extend(keys),
         }
         Ok(())
     }

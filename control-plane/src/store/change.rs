@@ -42,6 +42,17 @@ pub struct Staged<'a> {
     pub breadth: Breadth,
     /// W3C trace context, or empty.
     pub traceparent: &'a str,
+    /// Whether it arms or disarms, or holds what is armed.
+    pub arming: Arming,
+}
+
+/// Whether a change is about arming itself. Whether it touches what is armed is found when it is staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arming {
+    /// It is.
+    Changed,
+    /// It is not.
+    Untouched,
 }
 
 /// A row of the log.
@@ -55,19 +66,28 @@ pub struct Logged {
     pub traceparent: String,
 }
 
-/// Writes the row without its number, inside the writer's transaction.
+/// Writes the row without its number, inside the writer's transaction. It says whether the change touches an armed account,
+/// as they are at this moment: what is armed meanwhile has a revision of its own, and a change that it overtakes and
+/// touches is made anew (promise L2).
 ///
 /// # Errors
 /// The database's.
 pub async fn change_stage(conn: &mut PgConnection, staged: &Staged<'_>) -> Result<(), Error> {
-    sqlx::query("INSERT INTO changes (id, payload, keys, breadth, traceparent) VALUES ($1, $2, $3, $4, $5)")
-        .bind(staged.id)
-        .bind(staged.payload)
-        .bind(staged.keys)
-        .bind(staged.breadth.text())
-        .bind(staged.traceparent)
-        .execute(conn)
-        .await?;
+    // The keys are packed; nothing is armed most of the time, and then they are not unpacked.
+    sqlx::query(
+        "INSERT INTO changes (id, payload, keys, breadth, traceparent, armed) VALUES ($1, $2, $3, $4, $5, $6 OR
+            (EXISTS (SELECT FROM armings) AND ($4 = 'everything' OR EXISTS (SELECT FROM armed_identifiers
+                WHERE key IN (SELECT substring($3::bytea FROM at FOR 16)
+                    FROM generate_series(1, octet_length($3::bytea), 16) AS at)))))",
+    )
+    .bind(staged.id)
+    .bind(staged.payload)
+    .bind(staged.keys)
+    .bind(staged.breadth.text())
+    .bind(staged.traceparent)
+    .bind(staged.arming == Arming::Changed)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Holds in force, the acknowledgements that they got, and the results of commands that ran under them.
 
 use chrono::{DateTime, Utc};
-use mailswitch_proto::id::{HoldId, InstanceId, OperationId};
+use mailswitch_proto::id::{ArmingId, HoldId, InstanceId, OperationId};
 use mailswitch_proto::identifier::{self, Key};
 use mailswitch_proto::revision::{Position, Revision};
 use sqlx::PgConnection;
@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Error;
 use super::fleet::number;
+use crate::cutover::proof::{Facts, Fence, Said};
 
 /// A hold in force (promise Q1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Hold {
     pub deadline: DateTime<Utc>,
     /// How long sessions may look for a quiet moment.
     pub drain_timeout_ms: u64,
+    /// The arming that it follows (promise L4); none: the keys are not armed.
+    pub arming: Option<ArmingId>,
     /// What is held.
     pub keys: Vec<Key>,
 }
@@ -62,6 +65,25 @@ pub struct Proof {
     pub instance: InstanceId,
     /// Its acknowledgement, with what the hold has met there; none: it has not said that it is quiet.
     pub quiesced: Option<Met>,
+    /// Whether it acknowledged the arming that was asked for.
+    pub arming: Said,
+    /// Whether its node is fenced.
+    pub fence: Fence,
+}
+
+impl Proof {
+    /// For the pure decision.
+    #[must_use]
+    pub const fn facts(&self) -> Facts {
+        Facts {
+            hold: match self.quiesced {
+                Some(_) => Said::Acknowledged,
+                None => Said::Nothing,
+            },
+            arming: self.arming,
+            fence: self.fence,
+        }
+    }
 }
 
 /// A leg that did not end (promise Q2).
@@ -87,8 +109,8 @@ pub struct Stuck {
 /// The database's; a unique violation when one of the identifiers is held already.
 pub async fn hold_put(conn: &mut PgConnection, hold: &Hold, identifiers: &[String]) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO holds (id, operation, revision, source, target, deadline, drain_timeout_ms, keys)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO holds (id, operation, revision, source, target, deadline, drain_timeout_ms, keys, arming)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(hold.id.uuid())
     .bind(hold.operation.uuid())
@@ -98,6 +120,7 @@ pub async fn hold_put(conn: &mut PgConnection, hold: &Hold, identifiers: &[Strin
     .bind(hold.deadline)
     .bind(i64::try_from(hold.drain_timeout_ms).unwrap_or(i64::MAX))
     .bind(identifier::pack(&hold.keys))
+    .bind(hold.arming.map(|arming| arming.uuid()))
     .execute(&mut *conn)
     .await?;
     sqlx::query(
@@ -110,6 +133,18 @@ pub async fn hold_put(conn: &mut PgConnection, hold: &Hold, identifiers: &[Strin
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// The arming that a hold in force follows.
+///
+/// # Errors
+/// The database's.
+pub async fn hold_arming_get(conn: &mut PgConnection, hold: HoldId) -> Result<Option<ArmingId>, Error> {
+    let row: Option<(Option<Uuid>,)> = sqlx::query_as("SELECT arming FROM holds WHERE id = $1")
+        .bind(hold.uuid())
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.and_then(|(arming,)| arming).map(Into::into))
 }
 
 /// Ends a hold. Its acknowledgements stay, as the record of what a flip rested on.
@@ -129,14 +164,26 @@ pub async fn hold_remove(conn: &mut PgConnection, hold: HoldId) -> Result<(), Er
 /// # Errors
 /// The database's, or a row that cannot be read.
 pub async fn hold_list(conn: &mut PgConnection) -> Result<Vec<Hold>, Error> {
-    let rows: Vec<(Uuid, Uuid, i64, String, String, DateTime<Utc>, i64, Vec<u8>)> = sqlx::query_as(
-        "SELECT id, operation, revision, source, target, deadline, drain_timeout_ms, keys FROM holds ORDER BY revision",
+    type Row = (
+        Uuid,
+        Uuid,
+        i64,
+        String,
+        String,
+        DateTime<Utc>,
+        i64,
+        Vec<u8>,
+        Option<Uuid>,
+    );
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT id, operation, revision, source, target, deadline, drain_timeout_ms, keys, arming FROM holds
+         ORDER BY revision",
     )
     .fetch_all(conn)
     .await?;
     rows.into_iter()
         .map(
-            |(id, operation, revision, source, target, deadline, drain, keys)| {
+            |(id, operation, revision, source, target, deadline, drain, keys, arming)| {
                 Ok(Hold {
                     id: id.into(),
                     operation: operation.into(),
@@ -145,6 +192,7 @@ pub async fn hold_list(conn: &mut PgConnection) -> Result<Vec<Hold>, Error> {
                     target,
                     deadline,
                     drain_timeout_ms: drain.unsigned_abs(),
+                    arming: arming.map(Into::into),
                     keys: super::keys("a hold", &keys)?,
                 })
             },
@@ -268,27 +316,39 @@ pub async fn hold_stuck_list(conn: &mut PgConnection, hold: HoldId) -> Result<Ve
         .collect())
 }
 
-/// Every registered process, and whether it acknowledged the hold: read inside the flip's transaction (promise F1).
+/// Every registered process, and what is recorded of it for this hold and this arming: read inside the flip's transaction
+/// (promise F1).
 ///
 /// # Errors
 /// The database's.
-pub async fn hold_proof_list(conn: &mut PgConnection, hold: HoldId) -> Result<Vec<Proof>, Error> {
-    let rows: Vec<(String, Uuid, Option<i64>, Option<i64>)> = sqlx::query_as(
-        "SELECT n.name, n.instance, a.sessions_closed, a.logins_parked FROM nodes n
-         LEFT JOIN hold_acks a ON a.instance = n.instance AND a.hold = $1 ORDER BY n.name, n.registered_revision",
+pub async fn hold_proof_list(
+    conn: &mut PgConnection,
+    hold: Option<HoldId>,
+    arming: Option<ArmingId>,
+) -> Result<Vec<Proof>, Error> {
+    let rows: Vec<(String, Uuid, Option<i64>, Option<i64>, bool, bool)> = sqlx::query_as(
+        "SELECT n.name, n.instance, a.sessions_closed, a.logins_parked, m.arming IS NOT NULL, f.node IS NOT NULL
+         FROM nodes n
+         LEFT JOIN hold_acks a ON a.instance = n.instance AND a.hold = $1
+         LEFT JOIN arming_acks m ON m.instance = n.instance AND m.arming = $2
+         LEFT JOIN fences f ON f.node = n.name
+         ORDER BY n.name, n.registered_revision",
     )
-    .bind(hold.uuid())
+    .bind(hold.map(|hold| hold.uuid()))
+    .bind(arming.map(|arming| arming.uuid()))
     .fetch_all(conn)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(node, instance, closed, parked)| Proof {
+        .map(|(node, instance, closed, parked, armed, fenced)| Proof {
             node,
             instance: instance.into(),
             quiesced: closed.zip(parked).map(|(closed, parked)| Met {
                 closed: closed.unsigned_abs(),
                 parked: parked.unsigned_abs(),
             }),
+            arming: if armed { Said::Acknowledged } else { Said::Nothing },
+            fence: if fenced { Fence::Fenced } else { Fence::None },
         })
         .collect())
 }

@@ -8,12 +8,15 @@
 #![allow(clippy::type_complexity)]
 
 pub mod account;
+pub mod arming;
 pub mod audit;
 pub mod change;
 pub mod doubt;
+pub mod fence;
 pub mod fleet;
 pub mod hold;
 pub mod idempotency;
+pub mod lease;
 pub mod mapping;
 pub mod node;
 pub mod operation;

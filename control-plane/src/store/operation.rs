@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Error;
 use super::fleet::number;
-use crate::cutover::operation::{Fence, Hook, Kind, Operation, Outcome, Step, Subject};
+use crate::cutover::operation::{Fence, FencedIs, Hook, Kind, Operation, Outcome, Step, Subject};
 
 #[derive(FromRow)]
 struct Row {
@@ -24,6 +24,11 @@ struct Row {
     target: String,
     step: String,
     outcome: Option<String>,
+    arming: Option<Uuid>,
+    lease_ms: i64,
+    fenced_is_off: bool,
+    lapsed: Vec<String>,
+    taken_as_off: Vec<String>,
     hold: Option<Uuid>,
     hold_revision: Option<i64>,
     end_revision: Option<i64>,
@@ -66,6 +71,14 @@ impl TryFrom<Row> for Operation {
             target: row.target,
             step: Step::from_text(&row.step)?,
             outcome: row.outcome.as_deref().map(Outcome::from_text).transpose()?,
+            arming: row.arming.map(Into::into),
+            lease_ms: row.lease_ms.unsigned_abs(),
+            fenced: match row.fenced_is_off {
+                true => FencedIs::Off,
+                false => FencedIs::Unsaid,
+            },
+            lapsed: row.lapsed,
+            taken_as_off: row.taken_as_off,
             hold: row.hold.map(Into::into),
             hold_revision: row
                 .hold_revision
@@ -106,8 +119,8 @@ pub async fn operation_add(conn: &mut PgConnection, operation: &Operation) -> Re
     sqlx::query(
         "INSERT INTO operations (id, kind, rolls_back, account, account_name, identifiers, keys, from_any, source,
             target, step, copy, verify, drain_timeout_ms, max_hold_ms, traceparent, reason, started_by, started_from,
-            started_at, term, holder)
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22)",
+            started_at, term, holder, lease_ms, fenced_is_off)
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24)",
     )
     .bind(operation.id.uuid())
     .bind(kind)
@@ -131,6 +144,8 @@ pub async fn operation_add(conn: &mut PgConnection, operation: &Operation) -> Re
     .bind(operation.started_at)
     .bind(operation.fence.term)
     .bind(operation.fence.holder.uuid())
+    .bind(i64::try_from(operation.lease_ms).unwrap_or(i64::MAX))
+    .bind(operation.fenced == FencedIs::Off)
     .execute(conn)
     .await?;
     Ok(())
@@ -291,14 +306,16 @@ pub async fn operation_put_ahead(
 
 const PUT: &str =
     "UPDATE operations SET step = $5, outcome = $6, hold = $7, hold_revision = $8, end_revision = $9,
-        copy = $10, verify = $11, deadline = $12, cause = $13, missing = $14, held_at = $15, ended_at = $16
+        copy = $10, verify = $11, deadline = $12, cause = $13, missing = $14, held_at = $15, ended_at = $16,
+        arming = $17, lapsed = $18, taken_as_off = $19
      WHERE id = $1 AND term = $2 AND holder = $3 AND step = $4";
 
 /// The setting ends with the statement, which is a transaction of its own.
 const PUT_AHEAD: &str =
     "WITH unsynced AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS set)
      UPDATE operations SET step = $5, outcome = $6, hold = $7, hold_revision = $8, end_revision = $9,
-        copy = $10, verify = $11, deadline = $12, cause = $13, missing = $14, held_at = $15, ended_at = $16
+        copy = $10, verify = $11, deadline = $12, cause = $13, missing = $14, held_at = $15, ended_at = $16,
+        arming = $17, lapsed = $18, taken_as_off = $19
      FROM unsynced WHERE unsynced.set = 'off' AND id = $1 AND term = $2 AND holder = $3 AND step = $4";
 
 async fn put(
@@ -324,6 +341,9 @@ async fn put(
         .bind(&operation.missing)
         .bind(operation.held_at)
         .bind(operation.ended_at)
+        .bind(operation.arming.map(|arming| arming.uuid()))
+        .bind(&operation.lapsed)
+        .bind(&operation.taken_as_off)
         .execute(conn)
         .await?;
     Ok(if done.rows_affected() == 1 {

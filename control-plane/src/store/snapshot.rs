@@ -6,6 +6,7 @@ use mailswitch_proto::revision::Position;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 use super::Error;
+use super::arming::Arming;
 use super::fleet::Fleet;
 use super::hold::Hold;
 
@@ -18,6 +19,8 @@ pub struct Snapshot {
     pub position: Position,
     /// Keys of identifiers and of `@domain`s, with where they go.
     pub mappings: Vec<(Key, String)>,
+    /// Armings in force.
+    pub armings: Vec<Arming>,
     /// Holds in force.
     pub holds: Vec<Hold>,
     /// Tables of the configuration.
@@ -38,6 +41,7 @@ pub async fn snapshot_get(pool: &PgPool) -> Result<Snapshot, Error> {
         fleet,
         position,
         mappings: mappings(&mut txn).await?,
+        armings: super::arming::arming_list(&mut txn).await?,
         holds: super::hold::hold_list(&mut txn).await?,
         resources: super::resource::resource_list(&mut txn).await?,
     };

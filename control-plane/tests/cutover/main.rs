@@ -1,9 +1,10 @@
-//! Cutovers on a real database, with nodes that are played: `steps` (every way to go and to end), `races` (the flip's
+//! Cutovers on a real database, with nodes that are played: `steps` (every way to go and to end), `leases`, `races` (the flip's
 //! conditions), `takeovers` (drivers that die, and databases), `refusals`.
 
 // A test says with a panic what it did not expect.
 #![allow(clippy::unwrap_used)]
 
+mod leases;
 mod races;
 mod refusals;
 #[path = "../scene/mod.rs"]

@@ -30,7 +30,10 @@ async fn the_flips_own_transaction_refuses_a_node_without_proof_and_a_command_wi
     let flip = async || {
         scene
             .writer
-            .commit(&Context::own("test"), &Flip::new(id, fence, String::new()))
+            .commit(
+                &Context::own("test"),
+                &Flip::new(id, fence, Duration::ZERO, String::new()),
+            )
             .await
     };
     assert!(refusal(flip().await).what.contains("command"));
@@ -78,7 +81,7 @@ async fn a_registration_that_races_a_flip_is_before_it_with_a_proof_or_after_it(
         let name = format!("late-{round}");
         let hello = scene::hello(&name, late, None, 1);
         let context = Context::own("test");
-        let flip = Flip::new(id, fence, String::new());
+        let flip = Flip::new(id, fence, Duration::ZERO, String::new());
         let (flip, registered) = tokio::join!(
             async {
                 // Somewhere within the few milliseconds that the other takes.
@@ -100,7 +103,7 @@ async fn a_registration_that_races_a_flip_is_before_it_with_a_proof_or_after_it(
                 refused += 1;
                 assert_eq!(refusal(Err::<(), _>(error)).nodes, [name.as_str()]);
                 scene.acknowledge(late, hold).await;
-                let flip = Flip::new(id, fence, String::new());
+                let flip = Flip::new(id, fence, Duration::ZERO, String::new());
                 scene.writer.commit(&context, &flip).await.unwrap();
             }
         }

@@ -63,6 +63,48 @@ async fn what_may_not_be_is_refused_before_anything_is_held() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_operators_on_one_account_one_wins_and_the_same_key_is_one_operation() {
+    let scene = Scene::new().await;
+    scene.account(&[ALICE, "alice"]).await;
+    scene.node("fra-1").await;
+    let replica = scene.replica();
+    let context = Context::own("batch 7");
+    let (by_name, by_login) = (cutover(ALICE, LONG), cutover("alice", LONG));
+    let (first, second) = tokio::join!(
+        replica.cutovers.begin(&context, &by_name),
+        replica.cutovers.begin(&context, &by_login)
+    );
+    let (won, lost) = if first.is_ok() {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    let won = won.unwrap().output;
+    let found = refusal(lost);
+    assert_eq!(found.kind, RefusalKind::Precondition);
+    assert!(found.what.contains(&won.to_string()), "{found}");
+    replica.cutovers.abort(&context, won).await.unwrap();
+    replica.outcome(won).await;
+
+    let keyed = Context {
+        idempotency_key: Some(uuid::Uuid::new_v4()),
+        ..context
+    };
+    let (first, second) = tokio::join!(
+        replica.cutovers.begin(&keyed, &by_name),
+        replica.cutovers.begin(&keyed, &by_name)
+    );
+    let id = first.unwrap().output;
+    assert_eq!(second.unwrap().output, id);
+    // Also when it has ended; and another request does not hide behind the key.
+    replica.cutovers.abort(&keyed, id).await.unwrap();
+    replica.outcome(id).await;
+    assert_eq!(replica.cutovers.begin(&keyed, &by_name).await.unwrap().output, id);
+    let other = refusal(replica.cutovers.begin(&keyed, &by_login).await);
+    assert_eq!(other.kind, RefusalKind::Invalid, "{other}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abort_whose_commit_is_not_answered_has_an_unknown_outcome() {
     let scene = Scene::new().await;
     scene.account(&[ALICE]).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mailswitch_control_plane::change::Context;
-use mailswitch_control_plane::cutover::operation::{Hook, HookKind, Outcome, Step};
+use mailswitch_control_plane::cutover::operation::{FencedIs, Hook, HookKind, Outcome, Step};
 use mailswitch_control_plane::cutover::request::{
     HookReport, Hooks, NewMail, Reach, Rollback, Start, Times, Will,
 };
@@ -66,7 +66,7 @@ async fn an_account_moves_as_a_whole_once_every_registered_node_is_quiet() {
     }
     let kinds = kinds_after(&scene, before).await;
     assert!(
-        matches!(kinds.as_slice(), [Kind::Held(held), Kind::Flipped(flipped)]
+        matches!(kinds.as_slice(), [Kind::Armed(_), Kind::Held(held), Kind::Flipped(flipped), Kind::Disarmed(_)]
         if held.hold == flipped.hold && held.source == "legacy" && flipped.destination == "new")
     );
     watched
@@ -82,7 +82,13 @@ async fn an_account_moves_as_a_whole_once_every_registered_node_is_quiet() {
         .collect();
     assert_eq!(
         trail,
-        ["cutover flip", "cutover hold", "cutover start", "account import"]
+        [
+            "cutover flip",
+            "cutover hold",
+            "cutover arm",
+            "cutover start",
+            "account import"
+        ]
     );
 }
 
@@ -142,7 +148,7 @@ async fn a_node_that_does_not_answer_is_named_and_the_account_goes_back_explicit
     assert_eq!(view.operation.missing, ["ams-1"]);
     assert_eq!(scene.mapped(ALICE).await.as_deref(), Some("legacy"));
     assert!(
-        matches!(kinds_after(&scene, before).await.as_slice(), [Kind::Held(_), Kind::Released(released)]
+        matches!(kinds_after(&scene, before).await.as_slice(), [Kind::Armed(_), Kind::Held(_), Kind::Released(released), Kind::Disarmed(_)]
         if released.destination == "legacy")
     );
     // Its acknowledgement, come late, is of a hold that is over.
@@ -268,6 +274,7 @@ async fn a_rollback_is_a_cutover_the_other_way_and_asks_what_becomes_of_new_mail
     let ask = |new_mail| Rollback {
         identifier: ALICE.to_owned(),
         new_mail,
+        fenced: FencedIs::Unsaid,
         hooks: Hooks::default(),
         times: Times::default(),
     };

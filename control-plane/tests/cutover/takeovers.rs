@@ -123,7 +123,10 @@ async fn a_driver_that_was_taken_over_from_can_write_nothing_more() {
         .unwrap();
     let late = scene
         .writer
-        .commit(&Context::own("late"), &Flip::new(id, old, String::new()))
+        .commit(
+            &Context::own("late"),
+            &Flip::new(id, old, Duration::ZERO, String::new()),
+        )
         .await;
     assert!(late.is_err(), "{late:?}");
     // The term alone does not make it ours: terms can come back after a failover.
@@ -133,7 +136,10 @@ async fn a_driver_that_was_taken_over_from_can_write_nothing_more() {
     };
     let late = scene
         .writer
-        .commit(&Context::own("late"), &Flip::new(id, stolen, String::new()))
+        .commit(
+            &Context::own("late"),
+            &Flip::new(id, stolen, Duration::ZERO, String::new()),
+        )
         .await;
     assert!(late.is_err(), "{late:?}");
     second.cutovers.wake();

@@ -13,7 +13,7 @@ use mailswitch_control_plane::change::resource::resources_apply;
 use mailswitch_control_plane::change::sessions::{NoNodes, Nodes};
 use mailswitch_control_plane::change::{Context, Error, Refusal, Writer, account, mapping};
 use mailswitch_control_plane::cutover::Cutovers;
-use mailswitch_control_plane::cutover::operation::Outcome;
+use mailswitch_control_plane::cutover::operation::{FencedIs, Outcome};
 use mailswitch_control_plane::cutover::request::{Hooks, Reach, Start, Times, View};
 use mailswitch_control_plane::database::{Database, Place};
 use mailswitch_control_plane::store;
@@ -255,6 +255,7 @@ pub fn cutover(identifier: &str, max_hold: Duration) -> Start {
         from: vec!["legacy".to_owned()],
         to: "new".to_owned(),
         reach: Reach::Account,
+        fenced: FencedIs::Unsaid,
         hooks: Hooks::default(),
         times: Times {
             drain_timeout: None,

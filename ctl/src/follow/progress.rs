@@ -58,12 +58,10 @@ fn line(operation: &Operation) -> String {
         .proofs
         .iter()
         .filter(|proof| !proof.quiesced)
-        .map(|proof| {
-            if proof.connected {
-                proof.node.clone()
-            } else {
-                format!("{} (not connected)", proof.node)
-            }
+        .map(|proof| match (proof.connected, proof.armed) {
+            (true, _) => proof.node.clone(),
+            (false, true) => format!("{} (not connected, until its lease is over)", proof.node),
+            (false, false) => format!("{} (not connected)", proof.node),
         })
         .collect();
     let count = format!("{step:<10} {quiet} of {} nodes quiet", operation.proofs.len());

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use futures::TryStreamExt as _;
-use mailswitch_proto::control::v1::{Account, AccountImportRequest, AccountListRequest};
+use mailswitch_proto::control::v1::{Account, AccountImportRequest, AccountListRequest, Armed};
 use serde::{Deserialize, Serialize};
 
 use super::Context;
+use super::arm::{ArmArguments, Way};
 use crate::change::ChangeArguments;
 use crate::exit::{Exit, Failure};
-use crate::output::{Grid, Render, filled, identity, or_dash};
+use crate::operation::to_the_second;
+use crate::output::{Grid, Render, filled, identity, or_dash, time};
 use crate::rows::{self, Imported, ROWS_A_MESSAGE, Wrong};
 
 /// `account …`
@@ -19,6 +21,10 @@ pub enum AccountVerb {
     Import(ImportArguments),
     /// The accounts.
     List(ListArguments),
+    /// Admit accounts only under a lease, until they are disarmed: then they can be moved although a node is cut off.
+    Arm(ArmArguments),
+    /// Admit accounts as any other again.
+    Disarm(ArmArguments),
 }
 
 /// `account import`
@@ -52,6 +58,9 @@ pub struct ListArguments {
     /// Only the one that has this identifier.
     #[arg(long, value_name = "IDENTIFIER")]
     identifier: Option<String>,
+    /// Only those that are armed.
+    #[arg(long)]
+    armed: bool,
 }
 
 impl AccountVerb {
@@ -63,6 +72,10 @@ impl AccountVerb {
         match self {
             Self::Import(arguments) => context.output.print(&arguments.run(context).await?)?,
             Self::List(arguments) => context.output.print(&arguments.run(context).await?)?,
+            Self::Arm(arguments) => context.output.print(&arguments.run(context, Way::Arm).await?)?,
+            Self::Disarm(arguments) => context
+                .output
+                .print(&arguments.run(context, Way::Disarm).await?)?,
         }
         Ok(Exit::Done)
     }
@@ -106,6 +119,7 @@ impl ListArguments {
             destination: self.destination.unwrap_or_default(),
             group: self.group.unwrap_or_default(),
             identifier: self.identifier.unwrap_or_default(),
+            armed: self.armed,
         };
         let connection = context.connect().await?;
         let pages = connection
@@ -168,6 +182,7 @@ fn parse_account(line: &str) -> Result<Account, Wrong> {
         addresses: account.addresses,
         group: account.group,
         destination: String::new(),
+        armed: None,
     })
 }
 
@@ -217,6 +232,40 @@ pub struct AccountView {
     group: Option<String>,
     /// None: its identifiers disagree.
     destination: Option<String>,
+    /// None: it is not.
+    armed: Option<ArmedView>,
+}
+
+/// Admitted only under a lease.
+#[derive(Debug, Serialize)]
+pub struct ArmedView {
+    since: Option<String>,
+    by: String,
+    /// The cutover that it ends with; none: it was armed ahead.
+    operation: Option<String>,
+    /// Nodes that have not acknowledged it: a lapse of theirs cannot be counted.
+    unacknowledged: Vec<String>,
+}
+
+impl From<Armed> for ArmedView {
+    fn from(armed: Armed) -> Self {
+        Self {
+            since: i64::try_from(armed.since_unix_millis).ok().and_then(time),
+            by: armed.by,
+            operation: identity(&armed.operation),
+            unacknowledged: armed.unacknowledged,
+        }
+    }
+}
+
+impl ArmedView {
+    fn words(&self) -> String {
+        let since = self.since.as_deref().map(to_the_second).unwrap_or_default();
+        match self.unacknowledged.is_empty() {
+            true => since,
+            false => format!("{since}, not on {}", self.unacknowledged.join(", ")),
+        }
+    }
 }
 
 impl From<Account> for AccountView {
@@ -228,6 +277,7 @@ impl From<Account> for AccountView {
             addresses: account.addresses,
             group: filled(&account.group),
             destination: filled(&account.destination),
+            armed: account.armed.map(ArmedView::from),
         }
     }
 }
@@ -241,7 +291,7 @@ pub struct Accounts {
 
 impl Render for Accounts {
     fn table(&self) -> String {
-        let mut grid = Grid::new(["ACCOUNT", "DESTINATION", "GROUP", "ALSO KNOWN AS"]);
+        let mut grid = Grid::new(["ACCOUNT", "DESTINATION", "GROUP", "ARMED SINCE", "ALSO KNOWN AS"]);
         for account in &self.accounts {
             let others: Vec<_> = account
                 .identifiers
@@ -256,6 +306,7 @@ impl Render for Accounts {
                     .clone()
                     .unwrap_or_else(|| "disagree".to_owned()),
                 or_dash(&account.group),
+                or_dash(&account.armed.as_ref().map(ArmedView::words)),
                 or_dash(&filled(&others.join(", "))),
             ]);
         }

@@ -29,7 +29,7 @@ pub struct CommittedView {
     /// None: nothing changed, or it was only tried.
     revision: Option<u64>,
     digest: Option<String>,
-    notes: Vec<String>,
+    pub(super) notes: Vec<String>,
 }
 
 /// What `apply` did.

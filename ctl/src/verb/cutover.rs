@@ -48,6 +48,10 @@ pub struct HoldArguments {
     /// A command to run under the hold, after the copy: if it fails, the account stays.
     #[arg(long, value_name = "COMMAND")]
     verify: Option<String>,
+    /// Your word, which is recorded: the machines of fenced nodes that prove nothing are off. If one still runs, an account
+    /// may have sessions on two servers.
+    #[arg(long)]
+    pub(super) fenced_is_off: bool,
     /// The account is released when it was held for so long [default: of the fleet].
     #[arg(long, value_name = "TIME", value_parser = some_time)]
     max_hold: Option<Duration>,
@@ -109,6 +113,7 @@ impl CutoverArguments {
             has_verify: self.under_hold.verify.is_some(),
             drain_timeout_millis: self.under_hold.drain_timeout_millis(),
             max_hold_millis: self.under_hold.max_hold_millis(),
+            fenced_is_off: self.under_hold.fenced_is_off,
         }
     }
 }

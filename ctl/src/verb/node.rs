@@ -1,4 +1,4 @@
-//! `node list|drain|resume|forget`: the nodes of the fleet.
+//! `node list|drain|resume|forget`: the nodes of the fleet; `node fence|unfence` is `fence`.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::Context;
 use super::apply::CommittedView;
 use super::cutover::duration;
+use super::fence::{FenceArguments, UnfenceArguments};
 use super::status::NodeView;
 use crate::change::ChangeArguments;
 use crate::exit::{Exit, Failure};
@@ -33,6 +34,11 @@ pub enum NodeVerb {
     Drain(LeavableArguments),
     /// Let a drained node admit sessions again; one that left is registered anew first.
     Resume(DrainArguments),
+    /// Tell a node to close all its sessions at once and leave, for good until it is unfenced; one that does not hear it gets no
+    /// more leases.
+    Fence(FenceArguments),
+    /// Let a fenced node serve again: it counts again at once.
+    Unfence(UnfenceArguments),
     /// Count a node as gone. Only for one that is stopped for good: no cutover waits for it any more.
     Forget(ForgetArguments),
 }
@@ -103,6 +109,8 @@ impl NodeVerb {
             Self::Resume(arguments) => context
                 .output
                 .print(&arguments.run(context, Direction::Resume).await?)?,
+            Self::Fence(arguments) => context.output.print(&arguments.run(context).await?)?,
+            Self::Unfence(arguments) => context.output.print(&arguments.run(context).await?)?,
             Self::Forget(arguments) => context.output.print(&arguments.run(context).await?)?,
         }
         Ok(Exit::Done)
@@ -182,7 +190,7 @@ impl LeavableArguments {
 }
 
 /// The goodbye is a revision of its own. It is looked for in what is registered, on whichever endpoint answers.
-async fn until_gone(context: &Context, node: &str, wait: Duration) -> Result<(), Failure> {
+pub(super) async fn until_gone(context: &Context, node: &str, wait: Duration) -> Result<(), Failure> {
     let until = Instant::now() + wait;
     loop {
         if let Ok(false) = is_registered(context, node).await {

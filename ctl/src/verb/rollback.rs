@@ -44,6 +44,7 @@ impl RollbackArguments {
             has_verify: commands.verify.is_some(),
             drain_timeout_millis: self.under_hold.drain_timeout_millis(),
             max_hold_millis: self.under_hold.max_hold_millis(),
+            fenced_is_off: self.under_hold.fenced_is_off,
         };
         let mut connection = context.connect().await?;
         let starting = connection.change(&change, async |mut control| {

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::Context;
 use crate::exit::{Exit, Failure};
-use crate::operation::{OperationView, operations_grid};
-use crate::output::{Grid, Render, filled, hex, identity, or_dash, printable, span};
+use crate::operation::{OperationView, operations_grid, to_the_second};
+use crate::output::{Grid, Render, filled, hex, identity, or_dash, printable, span, time};
 use traffic::Traffic;
 
 /// `status`
@@ -44,6 +44,11 @@ pub struct StatusView {
     default_destination: Option<String>,
     mappings: u64,
     accounts: u64,
+    /// Accounts that are admitted only under a lease.
+    armed: u64,
+    /// The oldest arming.
+    armed_since: Option<String>,
+    lease_millis: u64,
     nodes: Vec<NodeView>,
     traffic: Traffic,
     operations: Vec<OperationView>,
@@ -71,6 +76,8 @@ pub struct NodeView {
     draining: bool,
     /// It said goodbye, and is connected still: it is not registered.
     left: bool,
+    /// It is not to serve.
+    fenced: bool,
     /// Revisions that are committed and that it has not applied.
     behind: u64,
     pub(crate) sent_revision: u64,
@@ -115,6 +122,9 @@ impl From<StatusResponse> for StatusView {
             default_destination: filled(&status.default_destination),
             mappings: status.mappings,
             accounts: status.accounts,
+            armed: status.armed,
+            armed_since: i64::try_from(status.armed_since_unix_millis).ok().and_then(time),
+            lease_millis: status.lease_millis,
             traffic: Traffic::of(
                 status
                     .nodes
@@ -150,6 +160,7 @@ impl NodeView {
         let report = node.report.unwrap_or_default();
         Self {
             left: node.left,
+            fenced: node.fenced,
             in_sync: node.connected && !node.diverged && node.applied_revision >= committed,
             behind: committed.saturating_sub(node.applied_revision),
             name: node.name,
@@ -173,7 +184,10 @@ impl NodeView {
 
     pub(crate) fn state_words(&self) -> String {
         if self.left {
-            return "left the fleet".to_owned();
+            return match self.fenced {
+                true => "left the fleet, fenced".to_owned(),
+                false => "left the fleet".to_owned(),
+            };
         }
         let sync = match (self.connected, self.in_sync) {
             (false, _) => match self.seen_millis_ago {
@@ -185,7 +199,11 @@ impl NodeView {
             // It is ahead of the database, or elsewhere: not a number of revisions.
             (true, false) => String::new(),
         };
-        let marks = [(self.diverged, "diverged"), (self.draining, "draining")];
+        let marks = [
+            (self.diverged, "diverged"),
+            (self.fenced, "fenced"),
+            (self.draining, "draining"),
+        ];
         let marks = marks
             .into_iter()
             .filter(|(is, _)| *is)
@@ -272,9 +290,15 @@ impl StatusView {
             ),
             ("default", or_dash(&self.default_destination)),
         ];
+        let armed = (self.armed > 0).then(|| {
+            let since = self.armed_since.as_deref().map(to_the_second).unwrap_or_default();
+            ("armed", format!("{}, the first since {since}", self.armed))
+        });
         lines
+            .into_iter()
+            .chain(armed)
             .map(|(what, value)| format!("{what:<14} {}\n", printable(&value)))
-            .concat()
+            .collect()
     }
 
     fn node_grid(&self) -> String {

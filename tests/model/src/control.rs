@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use mailswitch_control_plane::cutover::operation::{
-    Fence as RealFence, Hook, HookKind, Kind, Operation, Outcome, Step, Subject,
+    Fence as RealFence, FencedIs, Hook, HookKind, Kind, Operation, Outcome, Step, Subject,
 };
 use mailswitch_control_plane::cutover::steps::{self, Action, Event};
 
@@ -62,6 +62,11 @@ fn real(op: &Op) -> Operation {
         target: String::new(),
         step: op.step,
         outcome: op.outcome,
+        arming: None,
+        lease_ms: 0,
+        fenced: FencedIs::Unsaid,
+        lapsed: Vec::new(),
+        taken_as_off: Vec::new(),
         hold: (op.hold != 0).then(|| uuid::Uuid::from_u128(op.hold.into()).into()),
         hold_revision: None,
         end_revision: None,
@@ -194,7 +199,7 @@ impl World {
         };
         let mut news = Vec::new();
         match op.step {
-            Step::Planned => news.extend([News::Due, News::Abort]),
+            Step::Planned | Step::Arming => news.extend([News::Due, News::Abort]),
             Step::Flipping | Step::Releasing => news.push(News::Due),
             Step::Holding | Step::Draining => {
                 if quiet() {
@@ -224,17 +229,22 @@ impl World {
                     some => Event::FlipRefused(some),
                 }
             }
+            // Acknowledgements are waited for a moment: any of them may have come by then, or none.
+            News::Due if op.step == Step::Arming => Event::ArmingWaited,
             News::Due => Event::Taken,
             News::AllQuiet => Event::Missing(Vec::new()),
             News::Verified => Event::HookPassed(HookKind::Verify),
-            News::Deadline => Event::Deadline(missing()),
+            News::Deadline => Event::Deadline {
+                missing: missing(),
+                leased: Vec::new(),
+            },
             News::Abort => Event::AbortAsked(String::new()),
         };
         let (moved, actions) = step(&op, &event);
         self.db.op = Some(moved);
         self.drivers[driver].about_to = actions.iter().find_map(|action| {
             let commit = match action {
-                Action::Hold if op.own_arming && self.db.table.arming == 0 => Commit::Arm,
+                Action::Arm => Commit::Arm,
                 Action::Hold => Commit::Hold,
                 Action::Flip => Commit::Flip,
                 Action::Release => Commit::Release,
@@ -258,7 +268,11 @@ impl World {
         };
         match commit {
             Commit::Arm => {
-                self.arms();
+                if op.own_arming {
+                    self.arms();
+                }
+                let (moved, _) = step(&op, &Event::Armed);
+                self.db.op = Some(moved);
             }
             Commit::Hold => {
                 if self.db.table.hold != 0 || self.db.table.resolves() != op.source {
@@ -280,6 +294,15 @@ impl World {
                     return;
                 }
                 self.flips(op);
+            }
+            Commit::Release if op.hold == 0 => {
+                // It was armed, and never held: where it is was not touched.
+                let (moved, _) = step(&op, &Event::Released);
+                self.db.op = Some(moved);
+                if op.own_arming && self.db.table.arming != 0 {
+                    self.push(Change::Disarmed);
+                    self.forget_what_is_over();
+                }
             }
             Commit::Release => {
                 if self.db.table.hold != op.hold {

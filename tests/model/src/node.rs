@@ -35,6 +35,7 @@ impl Node {
             Change::Domain(_) => {}
             Change::Armed(_) => self.rests_on_nothing = true,
             Change::Held(_) => self.holds(),
+            Change::Disarmed => self.rests(fault),
             Change::Ended { .. } => self.hold_is_over(fault),
         }
         self.is_caught_up();

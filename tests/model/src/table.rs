@@ -11,6 +11,8 @@ pub enum Change {
     Domain(Dest),
     /// It is armed.
     Armed(u8),
+    /// Its arming is taken back, without a hold.
+    Disarmed,
     /// It is held.
     Held(u8),
     /// The hold ends, and it goes there.
@@ -135,19 +137,24 @@ impl Table {
                 self.armed_at = self.revision;
             }
             Change::Held(id) => self.hold = id,
+            Change::Disarmed => self.is_disarmed(),
             Change::Ended { to, disarmed, .. } => {
                 self.hold = 0;
                 self.own = to;
                 if disarmed {
-                    self.arming = 0;
-                    self.armed_at = 0;
-                    // The disarming is a change of an armed account, too: who has not applied it must get no lease.
-                    self.armed_changed = self.revision;
+                    self.is_disarmed();
                 }
             }
         }
         if self.arming != 0 {
             self.armed_changed = self.revision;
         }
+    }
+
+    /// A disarming is a change of an armed account, too: who has not applied it must get no lease.
+    fn is_disarmed(&mut self) {
+        self.arming = 0;
+        self.armed_at = 0;
+        self.armed_changed = self.revision;
     }
 }

@@ -6,7 +6,7 @@ use mailswitch_proto::identifier::Key;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cutover::operation::{Fence, Kind, Subject};
+use crate::cutover::operation::{Fence, FencedIs, Kind, Subject};
 
 fn operation(copy: Hook, verify: Hook) -> Operation {
     Operation {
@@ -23,6 +23,11 @@ fn operation(copy: Hook, verify: Hook) -> Operation {
         target: "new".to_owned(),
         step: Step::Planned,
         outcome: None,
+        arming: None,
+        lease_ms: 10_000,
+        fenced: FencedIs::Unsaid,
+        lapsed: Vec::new(),
+        taken_as_off: Vec::new(),
         hold: Some(HoldId::random()),
         hold_revision: None,
         end_revision: None,
@@ -60,9 +65,18 @@ fn nodes() -> impl Strategy<Value = Vec<String>> {
     prop_oneof![Just(vec![]), Just(vec!["fra-1".to_owned()])]
 }
 
+fn deadline(missing: Vec<String>) -> Event {
+    let leased = missing.clone();
+    Event::Deadline { missing, leased }
+}
+
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         Just(Event::Taken),
+        Just(Event::Armed),
+        Just(Event::ArmRefused("armed by another".to_owned())),
+        nodes().prop_map(Event::Unarmed),
+        Just(Event::ArmingWaited),
         Just(Event::Held),
         nodes().prop_map(Event::Missing),
         Just(Event::Stuck {
@@ -73,7 +87,7 @@ fn event() -> impl Strategy<Value = Event> {
         hook_kind().prop_map(Event::HookPassed),
         hook_kind().prop_map(|kind| Event::HookFailed(kind, "exit status 1".to_owned())),
         hook_kind().prop_map(Event::HookLapsed),
-        nodes().prop_map(Event::Deadline),
+        nodes().prop_map(deadline),
         Just(Event::AbortAsked("enough".to_owned())),
         nodes().prop_map(Event::FlipRefused),
         Just(Event::Flipped),
@@ -85,7 +99,8 @@ fn event() -> impl Strategy<Value = Event> {
 /// What a driver could see happen: transactions speak only when they were asked to.
 fn possible(operation: &Operation, event: &Event) -> bool {
     match event {
-        Event::Held | Event::HoldRefused(_) => operation.step == Step::Planned,
+        Event::Armed | Event::ArmRefused(_) => operation.step == Step::Planned,
+        Event::Held | Event::HoldRefused(_) => operation.step == Step::Arming,
         Event::Flipped | Event::FlipRefused(_) => operation.step == Step::Flipping,
         Event::Released => operation.step == Step::Releasing,
         _ => true,
@@ -104,7 +119,11 @@ proptest! {
                 continue;
             }
             match &event {
-                Event::Missing(missing) if missing.is_empty() && now.step != Step::Planned => quiet = true,
+                Event::Missing(missing)
+                    if missing.is_empty() && !matches!(now.step, Step::Planned | Step::Arming) =>
+                {
+                    quiet = true
+                }
                 Event::FlipRefused(_) => quiet = false,
                 Event::HookPassed(HookKind::Copy) if now.step == Step::Copying => copied = true,
                 Event::HookPassed(HookKind::Verify) if now.step == Step::Verifying => verified = true,
@@ -172,6 +191,9 @@ proptest! {
                 return Err(TestCaseError::fail("nobody knows what to do"));
             };
             let event = match action {
+                Action::Arm => Event::Armed,
+                Action::AwaitArming if step(now.clone(), &Event::Unarmed(vec![])).1 == [Action::Hold] => Event::Held,
+                Action::AwaitArming => return Err(TestCaseError::fail("nobody holds it")),
                 Action::Hold => Event::Held,
                 Action::Watch if matches!(now.step, Step::Copying) => Event::HookPassed(HookKind::Copy),
                 Action::Watch if matches!(now.step, Step::Verifying) => Event::HookPassed(HookKind::Verify),
@@ -197,8 +219,55 @@ proptest! {
             }
         }
         let waits = matches!(now.step, Step::Holding | Step::Draining | Step::Copying | Step::Verifying);
-        let (next, actions) = step(now, &Event::Deadline(missing));
+        let (next, actions) = step(now, &deadline(missing));
         prop_assert_eq!(waits, actions.contains(&Action::Release));
         prop_assert!(!waits || next.step == Step::Releasing);
     }
+}
+
+#[test]
+fn an_arming_is_waited_for_and_never_for_longer_than_its_moment() {
+    let armed = Operation {
+        step: Step::Arming,
+        ..operation(Hook::None, Hook::None)
+    };
+    let silent = Event::Unarmed(vec!["fra-1".to_owned()]);
+    assert_eq!(step(armed.clone(), &silent), (armed.clone(), vec![]));
+    for settled in [Event::Unarmed(vec![]), Event::ArmingWaited] {
+        assert_eq!(step(armed.clone(), &settled), (armed.clone(), vec![Action::Hold]));
+    }
+    // There is an arming to take back.
+    for refused in [
+        Event::AbortAsked("enough".to_owned()),
+        Event::HoldRefused("held by another".to_owned()),
+    ] {
+        let (next, actions) = step(armed.clone(), &refused);
+        assert_eq!((next.step, actions), (Step::Releasing, vec![Action::Release]));
+    }
+}
+
+#[test]
+fn a_release_says_why_a_lapse_could_not_be_waited_for() {
+    let silent = || vec!["fra-1".to_owned()];
+    let at = |max_hold_ms| Operation {
+        step: Step::Draining,
+        max_hold_ms,
+        ..operation(Hook::None, Hook::None)
+    };
+    let (short, _) = step(at(12_000), &deadline(silent()));
+    for word in ["the lease of fra-1", "12.5s", "max_hold is 12s", "--max-hold"] {
+        assert!(short.cause.contains(word), "{}", short.cause);
+    }
+    let (restarted, _) = step(at(15_000), &deadline(silent()));
+    assert!(
+        restarted.cause.contains("restarted meanwhile"),
+        "{}",
+        restarted.cause
+    );
+    let unarmed = Event::Deadline {
+        missing: silent(),
+        leased: vec![],
+    };
+    let (unarmed, _) = step(at(12_000), &unarmed);
+    assert!(!unarmed.cause.contains("lease"), "{}", unarmed.cause);
 }

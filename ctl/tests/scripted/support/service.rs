@@ -187,7 +187,9 @@ impl Control for Scripted {
         resolve(ResolveRequest) -> ResolveResponse;
         rollback_start(RollbackStartRequest) -> Operation;
         operation_list(OperationListRequest) -> OperationListResponse;
+        node_fence(NodeFenceRequest) -> NodeFenceResponse;
         node_forget(NodeForgetRequest) -> Committed;
+        account_arm(Streaming<AccountArmRequest>) -> AccountArmResponse;
         breaker_reset(BreakerResetRequest) -> BreakerResetResponse;
         audit(AuditRequest) -> Self::AuditStream;
         backup(BackupRequest) -> Self::BackupStream;
