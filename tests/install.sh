@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the end-to-end tests and the quickstart run against, where it is missing: PostgreSQL's server
 # binaries, Dovecot, Postfix, mbsync, swaks, Python, and with `--tests` also Dovecot's POP3 and ManageSieve, Cyrus
-# IMAP, nginx, more mail clients, Chromium, what makes hosts and cuts links, cargo-nextest and a telemetry collector. For Debian 12, as root or with sudo. No service
+# IMAP, nginx, Redis, MariaDB, more mail clients, Chromium, what makes hosts and cuts links, cargo-nextest and a telemetry collector. For Debian 12, as root or with sudo. No service
 # is started, and nothing is printed when all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -41,6 +41,8 @@ if [[ $want_tests == yes ]]; then
     have nginx || packages+=(nginx-light)
     have ip || packages+=(iproute2)
     have nft || packages+=(nftables)
+    have redis-server || packages+=(redis-server)
+    have mariadbd || packages+=(mariadb-server)
     have chromium || packages+=(chromium)
     # What Cyrus needs beside itself; it is unpacked below.
     have saslpasswd2 || packages+=(sasl2-bin)

@@ -28,9 +28,6 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if task != Task::Serve {
         println!("{}: no errors", arguments.file().display());
         process::say_warnings(&checked.warnings);
-        for what in process::not_served(&checked.config) {
-            eprintln!("warning: {what}");
-        }
         return match task {
             Task::Check => process::probe(&checked.config),
             Task::Serve | Task::CheckOffline => Ok(()),
@@ -43,9 +40,6 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let ended = runtime.block_on(async {
         let telemetry = process::start_telemetry(&config)?;
         process::log_warnings(&checked.warnings);
-        for what in process::not_served(&config) {
-            tracing::warn!("{what}");
-        }
         let node = mailswitch_data_plane::node::start(config, descriptors, Some(telemetry.page())).await?;
         node.reloader().reads(Origin {
             path: arguments.file().to_owned(),

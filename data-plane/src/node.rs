@@ -104,6 +104,31 @@ impl Node {
         &self.redaction.redactor
     }
 
+    /// One line of what is counted (behaviour §12): every minute, and at the end.
+    fn say_figures(&self) {
+        let sessions = self.knowledge.sessions();
+        sessions
+            .report()
+            .revision(sessions.with_table(|table| table.position().revision));
+        let active_connections = self.connections.count();
+        let waiting = sessions.waiting();
+        let Some(mappings) = self.knowledge.mappings() else {
+            tracing::info!(active_connections, waiting, "figures");
+            return;
+        };
+        let cache = mappings.stats();
+        sessions.report().cached(cache.entries);
+        tracing::info!(
+            cache_hits = cache.hits,
+            cache_misses = cache.misses,
+            hit_rate_pct = format!("{:.1}", cache.hit_rate_pct()),
+            cache_entries = cache.entries,
+            active_connections,
+            waiting,
+            "figures"
+        );
+    }
+
     /// What is derived from the configuration is made anew when that has changed, by whoever needs it first: a
     /// change reaches every login that resolves after it.
     fn keep_up(&self) {

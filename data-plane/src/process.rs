@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
-use mailswitch_config::table::mapping::MappingStore;
 use mailswitch_config::{Findings, NodeConfig, Source};
 use mailswitch_data_plane::node::reload::Reloader;
 use mailswitch_telemetry::{Logs, Service, StartError, Telemetry, name};
@@ -146,22 +145,6 @@ pub(crate) fn say_warnings(warnings: &Findings) {
     if !warnings.is_empty() {
         eprintln!("{warnings}");
     }
-}
-
-/// What the file asks for and this version does not do yet, in words.
-pub(crate) fn not_served(config: &NodeConfig) -> Vec<String> {
-    let store = match &config.source {
-        Source::Alone(alone) => match alone.mapping.store {
-            MappingStore::File { .. } => None,
-            MappingStore::Redis(_) => Some("redis"),
-            MappingStore::Sql(_) => Some("sql"),
-        },
-        Source::ControlPlane(_) => None,
-    };
-    let store = store.map(|store| {
-        format!("mapping.source = \"{store}\" is checked, and this version does not start with it yet")
-    });
-    store.into_iter().collect()
 }
 
 pub(crate) fn log_warnings(warnings: &Findings) {

@@ -11,6 +11,7 @@ use mailswitch_config::protocol::Keyword as _;
 use mailswitch_config::{CertificateName, DestinationName, Protocol};
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::revision::Revision;
+use mailswitch_sources::Found;
 use mailswitch_telemetry::{NodeInstruments, name};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::UpDownCounter;
@@ -184,6 +185,22 @@ impl Report {
     /// The revision that is applied.
     pub fn revision(&self, revision: Revision) {
         self.instruments.revision.record(revision.0, &[]);
+    }
+
+    /// A login asked the mappings of a lone node.
+    pub fn looked_up(&self, found: &Found) {
+        let result = match (found.cached, found.origin.is_of_a_failing_store()) {
+            (true, _) => "hit",
+            (false, false) => "miss",
+            (false, true) => "failed",
+        };
+        let result = KeyValue::new(name::OUTCOME, result);
+        self.instruments.mapping_lookups.add(1, &[result]);
+    }
+
+    /// How many answers of the mappings' store are kept.
+    pub fn cached(&self, entries: u64) {
+        self.instruments.mapping_entries.record(entries, &[]);
     }
 
     /// Whether the node is connected to a control plane.

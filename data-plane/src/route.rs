@@ -2,6 +2,7 @@
 
 use mailswitch_admission::Lease;
 use mailswitch_config::DestinationName;
+use mailswitch_sources::{Found, Origin};
 
 /// Where a login goes now, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub enum Rule {
     Domain,
     /// The default destination.
     Default,
+    /// A mapping, or the default, as the store of a lone node had said before it failed.
+    Remembered,
+    /// The default destination, because the store of a lone node fails and nothing is remembered (behaviour 10).
+    StoreFailed,
     /// An HTTP route that is pinned, or its fallback.
     Route,
 }
@@ -34,6 +39,8 @@ pub enum Look {
     Armed(Route, Lease),
     /// One of its identifiers is held: the login waits.
     Held,
+    /// Admissible, and this node runs alone: its source says where to.
+    AskSource,
     /// The temporary failure, and why.
     Refused(Refusal),
 }
@@ -44,8 +51,26 @@ impl Look {
     pub fn route(&self) -> Option<&Route> {
         match self {
             Self::Route(route) | Self::Armed(route, _) => Some(route),
-            Self::Held | Self::Refused(_) => None,
+            Self::Held | Self::AskSource | Self::Refused(_) => None,
         }
+    }
+
+    /// What the source of a lone node said. None: the node has no source, and nothing is known.
+    #[must_use]
+    pub fn of(found: Option<&Found>) -> Self {
+        let Some(found) = found else {
+            return Self::Refused(Refusal::NotSynced);
+        };
+        let Some(destination) = found.destination.clone() else {
+            return Self::Refused(Refusal::NoDefault);
+        };
+        let rule = match found.origin {
+            Origin::Mapping => Rule::Mapping,
+            Origin::Default => Rule::Default,
+            Origin::RememberedMapping | Origin::RememberedDefault => Rule::Remembered,
+            Origin::Error => Rule::StoreFailed,
+        };
+        Self::Route(Route { destination, rule })
     }
 }
 

@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 use mailswitch_config::DestinationName;
 use mailswitch_proto::id::HoldId;
 use mailswitch_proto::identifier::{HashKey, Identifier};
+use mailswitch_sources::Mappings;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
@@ -117,6 +118,8 @@ pub struct Sessions {
     /// Woken when a session ended, or did what a kick asked for.
     kicked_out: Notify,
     report: Arc<Report>,
+    /// Of a node that runs alone: its table holds no mappings.
+    mappings: Option<Arc<Mappings>>,
 }
 
 impl Sessions {
@@ -126,6 +129,26 @@ impl Sessions {
         table: Table,
         policy: WaitPolicy,
         report: Arc<Report>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Stuck>) {
+        Self::with(table, policy, report, None)
+    }
+
+    /// The sessions of a node that runs alone. Nobody there holds anything for an operation: no leg is ever stuck for one.
+    #[must_use]
+    pub fn of_a_lone_node(
+        table: Table,
+        policy: WaitPolicy,
+        report: Arc<Report>,
+        mappings: Arc<Mappings>,
+    ) -> Arc<Self> {
+        Self::with(table, policy, report, Some(mappings)).0
+    }
+
+    fn with(
+        table: Table,
+        policy: WaitPolicy,
+        report: Arc<Report>,
+        mappings: Option<Arc<Mappings>>,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Stuck>) {
         let (stuck, stuck_legs) = mpsc::unbounded_channel();
         report.revision(table.position().revision);
@@ -150,6 +173,7 @@ impl Sessions {
             kicked_out: Notify::new(),
             report,
             table: RwLock::new(table),
+            mappings,
         };
         sessions.adopt_holds();
         sessions.adopt_armings();
@@ -184,6 +208,12 @@ impl Sessions {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The mappings of a node that runs alone.
+    #[must_use]
+    pub fn mappings(&self) -> Option<&Arc<Mappings>> {
+        self.mappings.as_ref()
     }
 
     /// What sessions count themselves in.

@@ -1,7 +1,10 @@
-//! Where a node has its routing from: a file of its own, or a fleet's control plane. Sessions see neither: they look
-//! at one table and read one configuration, whoever fills them.
+//! Where a node has its routing from.
+//!
+//! - `fleet`: a control plane. The table is complete and in memory; a look never waits.
+//! - `alone`: a file, Redis or SQL of its own. The mappings are in the crate `mailswitch_sources`, a file per source and
+//!   one for the cache; a look asks them, and its session waits for the answer and for nobody else.
 
-pub mod file;
+pub mod alone;
 pub mod fleet;
 pub(crate) mod resources;
 #[cfg(test)]
@@ -12,6 +15,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use mailswitch_config::FleetConfig;
 use mailswitch_proto::identifier::Rules;
+use mailswitch_sources::Mappings;
 
 use crate::sessions::Sessions;
 use crate::table::Serving;
@@ -55,6 +59,12 @@ impl Knowledge {
     #[must_use]
     pub fn sessions(&self) -> &Arc<Sessions> {
         &self.sessions
+    }
+
+    /// The mappings of a node that runs alone, for its management API. In a fleet the control plane has them.
+    #[must_use]
+    pub fn mappings(&self) -> Option<&Arc<Mappings>> {
+        self.sessions.mappings()
     }
 
     /// The destinations, capabilities and so on that are in force now. A connection asks anew for each login.

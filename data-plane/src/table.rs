@@ -49,6 +49,16 @@ pub struct Table {
     resources: BTreeMap<ResourceKey, Resource>,
     policy: Policy,
     serving: Serving,
+    mappings: WhereMappingsAre,
+}
+
+/// Who says where an identifier goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WhereMappingsAre {
+    /// This table: it is complete.
+    Here,
+    /// The source of a node that runs alone.
+    InASource,
 }
 
 /// What becomes of logins that no mapping names: `[routing]`.
@@ -98,6 +108,18 @@ impl Table {
             resources: BTreeMap::new(),
             policy: Policy::from(&Routing::default()),
             serving: Serving::NotSynced,
+            mappings: WhereMappingsAre::Here,
+        }
+    }
+
+    /// The table of a node that runs alone: it knows no mappings, its source does.
+    #[must_use]
+    pub fn of_a_lone_node(hash_key: HashKey, policy: Policy) -> Self {
+        Self {
+            policy,
+            serving: Serving::Yes,
+            mappings: WhereMappingsAre::InASource,
+            ..Self::empty(hash_key)
         }
     }
 
@@ -293,16 +315,6 @@ impl Table {
             .is_some_and(|record| record.kind == Kind::Hold)
     }
 
-    /// Maps a key, outside of any committed change: for a node that runs alone.
-    ///
-    /// # Errors
-    /// Too many different destinations.
-    pub fn map(&mut self, key: Key, destination: &DestinationName) -> Result<(), TooManyDestinations> {
-        let slot = self.names.slot(destination)?;
-        self.entries.insert(key, slot);
-        Ok(())
-    }
-
     fn route(&self, identifier: &Identifier) -> Look {
         let named = |slot: Slot, rule| {
             Look::Route(Route {
@@ -318,6 +330,9 @@ impl Table {
             .and_then(|domain| self.entries.get(self.hash_key.key_of(domain)))
         {
             return named(slot, Rule::Domain);
+        }
+        if self.mappings == WhereMappingsAre::InASource {
+            return Look::AskSource;
         }
         match self.policy.unknown {
             OnUnknown::Refuse => Look::Refused(Refusal::Unknown),

@@ -25,6 +25,10 @@ pub struct NodeInstruments {
     pub hold_wait: Histogram<f64>,
     /// Logins now, by protocol.
     pub hold_waiting: UpDownCounter<i64>,
+    /// By outcome.
+    pub mapping_lookups: Counter<u64>,
+    /// Now.
+    pub mapping_entries: Gauge<u64>,
     /// Seconds, by protocol and destination.
     pub dial_duration: Histogram<f64>,
     /// 0 or 1, by protocol and destination.
@@ -61,6 +65,17 @@ impl NodeInstruments {
                 metric::HOLD_WAITING,
                 "{login}",
                 "Logins that wait on a hold now",
+            ),
+            mapping_lookups: counter(
+                meter,
+                metric::MAPPING_LOOKUPS,
+                "{login}",
+                "Logins that asked the mappings of a node that runs alone",
+            ),
+            mapping_entries: gauge(
+                meter,
+                metric::MAPPING_ENTRIES,
+                "Answers of the mappings' store that are kept",
             ),
             dial_duration: seconds(
                 meter,

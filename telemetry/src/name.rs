@@ -67,6 +67,10 @@ pub mod metric {
         HOLD_WAIT = "mail.hold.wait";
         /// Logins that wait on a hold now.
         HOLD_WAITING = "mail.hold.waiting";
+        /// Logins that asked the mappings of a node that runs alone.
+        MAPPING_LOOKUPS = "mail.mapping.lookups";
+        /// Answers that it keeps.
+        MAPPING_ENTRIES = "mail.mapping.cache.entries";
         /// From connect to the end of the handshake.
         DIAL_DURATION = "mail.backend.dial.duration";
         /// 1 while a destination is marked down.
@@ -109,7 +113,8 @@ names! {
     LISTENER = "mail.listener";
     /// The name of a certificate in the configuration.
     CERTIFICATE = "mail.certificate";
-    /// `accepted`, `refused`, `temporary_failure`, `client_gone`; of cutovers `done`, `released`, `unproven`.
+    /// `accepted`, `refused`, `temporary_failure`, `client_gone`; of cutovers `done`, `released`, `unproven`;
+    /// of lookups `hit`, `miss`, `failed`.
     OUTCOME = "mail.outcome";
     /// `to_backend`, `to_client`.
     DIRECTION = "mail.direction";

@@ -15,5 +15,6 @@ mod restore;
 mod rig;
 mod routing;
 mod sight;
+mod sources;
 mod stuck;
 mod wire;

@@ -170,11 +170,13 @@ impl Stream<'_> {
                     Rule::Mapping => wire::Rule::Mapping,
                     Rule::Domain => wire::Rule::Domain,
                     Rule::Default => wire::Rule::Default,
-                    // Of requests, which nobody can ask about.
-                    Rule::Route => wire::Rule::Unspecified,
+                    // Of requests, which nobody can ask about, and of nodes that run alone.
+                    Rule::Route | Rule::Remembered | Rule::StoreFailed => wire::Rule::Unspecified,
                 }
             }
             Look::Held => wire::Rule::Held,
+            // Of nodes that run alone.
+            Look::AskSource => wire::Rule::Unspecified,
             Look::Refused(refusal) => {
                 resolution.reason = refusal.to_string();
                 wire::Rule::Refused

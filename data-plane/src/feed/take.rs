@@ -8,7 +8,7 @@ use prost::Message as _;
 
 use super::stream::Stream;
 use crate::sessions::Applied;
-use crate::source::file::wait_policy;
+use crate::source::alone::wait_policy;
 use crate::state_file::Sync;
 use crate::table::{Builder, InvalidSnapshot, Policy, Rejection, Serving};
 

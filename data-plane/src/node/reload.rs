@@ -13,6 +13,7 @@ use mailswitch_config::node::{Alone, Environment};
 use mailswitch_config::table::link::ControlPlaneLink;
 use mailswitch_config::table::listener::Listener;
 use mailswitch_config::{Findings, ListenerName, NodeConfig, Source};
+use mailswitch_sources::Prepared;
 use mailswitch_telemetry::Levels;
 use parking_lot::Mutex;
 
@@ -57,7 +58,7 @@ pub enum ReloadError {
     Tls(#[from] InvalidServerTls),
     /// The mappings.
     #[error(transparent)]
-    Mappings(#[from] source::file::FileError),
+    Mappings(#[from] mailswitch_sources::OpenError),
     /// A node alone is asked to join a fleet, or the other way.
     #[error(
         "mapping.source: a node alone becomes one of a fleet, and a fleet's node one alone, only by a restart"
@@ -149,7 +150,11 @@ impl Reloader {
         };
         let config = checked.config;
         let mappings = match (&self.started.source, &config.source) {
-            (Source::Alone(_), Source::Alone(alone)) => Some(source::file::prepare(alone)?),
+            (Source::Alone(_), Source::Alone(alone)) => {
+                // Served is what was bound at the start.
+                let listeners = &self.started.listeners;
+                source::alone::prepare(&self.node.knowledge, alone, listeners).await?
+            }
             (Source::ControlPlane(_), Source::ControlPlane(_)) => None,
             _ => return Err(ReloadError::AnotherKind),
         };
@@ -185,8 +190,8 @@ impl Reloader {
 }
 
 /// Destinations, routing, routes, capabilities and mappings.
-fn follow(knowledge: &Knowledge, alone: &Alone, mappings: source::file::Prepared) {
-    source::file::adopt(knowledge, mappings);
+fn follow(knowledge: &Knowledge, alone: &Alone, mappings: Prepared) {
+    source::alone::adopt(knowledge, alone, mappings);
     knowledge.set_config(alone.fleet.clone());
 }
 

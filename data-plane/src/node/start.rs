@@ -66,9 +66,9 @@ pub enum StartError {
     /// Certificates or TLS settings cannot be used.
     #[error(transparent)]
     Tls(#[from] InvalidServerTls),
-    /// The file with the mappings cannot be used.
+    /// The mappings of a node that runs alone cannot be had.
     #[error(transparent)]
-    Mappings(#[from] source::file::FileError),
+    Mappings(#[from] mailswitch_sources::OpenError),
     /// What a node of a fleet needs cannot be used.
     #[error(transparent)]
     Fleet(#[from] source::fleet::OpenError),
@@ -131,7 +131,7 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
     let report = Arc::new(report);
     let room = Room::for_descriptors(descriptors);
     say_limits(descriptors, room);
-    let (knowledge, feed) = knowledge(&config, room, &report, breaker_changes)?;
+    let (knowledge, feed) = knowledge(&config, room, &report, breaker_changes).await?;
     let others = config.admin.iter().map(|admin| admin.bind);
     let others: Vec<SocketAddr> = others
         .chain(config.metrics.iter().map(|metrics| metrics.bind))
@@ -224,7 +224,7 @@ async fn serve_pages(pages: Pages, page: Page, node: Arc<Node>, accepting: Cance
 }
 
 /// What a node knows, and the feed that keeps it up to date where it belongs to a fleet.
-fn knowledge(
+async fn knowledge(
     config: &NodeConfig,
     room: Room,
     report: &Arc<Report>,
@@ -233,12 +233,7 @@ fn knowledge(
     let waits = waits(room);
     match &config.source {
         Source::Alone(alone) => {
-            let knowledge = source::file::open(
-                alone.fleet.clone(),
-                &alone.mapping.store,
-                waits,
-                Arc::clone(report),
-            )?;
+            let knowledge = source::alone::open(alone, &config.listeners, waits, Arc::clone(report)).await?;
             Ok((knowledge, None))
         }
         Source::ControlPlane(link) => {
@@ -365,14 +360,9 @@ async fn sweep(node: Arc<Node>) {
 }
 
 async fn figures(node: Arc<Node>) {
-    let sessions = node.knowledge.sessions();
     let mut ticks = tokio::time::interval(FIGURES);
     loop {
         ticks.tick().await;
-        sessions
-            .report()
-            .revision(sessions.with_table(|table| table.position().revision));
-        let active_connections = node.connections.count();
-        tracing::info!(active_connections, waiting = sessions.waiting(), "figures");
+        node.say_figures();
     }
 }

@@ -47,6 +47,7 @@ impl Running {
             let _ = timeout(LAST_MOMENT, feed).await;
         }
         self.tasks.abort_all();
+        self.node.say_figures();
         tracing::info!("stopped");
     }
 }

@@ -11,7 +11,7 @@ use mailswitch_admission::{
     self as admission, Action, Answer, Cause, Event, LastCheck, Stage, State, Then, View,
 };
 use mailswitch_config::DestinationName;
-
+use mailswitch_sources::Found;
 use mailswitch_telemetry::name;
 use tracing::Instrument as _;
 
@@ -166,6 +166,7 @@ pub async fn admit<B: Backend>(
         leg: None,
         ending: None,
         route: None,
+        found: None,
         reply: None,
         failure: None,
         refusal: None,
@@ -191,6 +192,15 @@ pub async fn admit<B: Backend>(
     outcome
 }
 
+/// Which look of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    /// It has no leg: the answer is where it is dialled.
+    First,
+    /// A check of A1.
+    Again,
+}
+
 type Ending = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Of<B> = Outcome<<B as Backend>::Leg, <B as Backend>::Reply, <B as Backend>::Failure>;
 
@@ -201,6 +211,8 @@ struct Login<'a, B: Backend> {
     leg: Option<B::Leg>,
     ending: Option<Ending>,
     route: Option<Route>,
+    /// What the source of a lone node answered last.
+    found: Option<Found>,
     reply: Option<B::Reply>,
     failure: Option<B::Failure>,
     refusal: Option<Refusal>,
@@ -282,14 +294,10 @@ impl<B: Backend> Login<'_, B> {
     ) -> Event<DestinationName> {
         let registered = &self.registered;
         match stage {
-            Stage::Registered => match forced(registered.order()) {
-                Some(event) => event,
-                None => Event::Looked(self.view(true)),
-            },
-            Stage::Ready { .. } | Stage::Accepted { .. } => match recalled(registered.order()) {
-                Some(event) => event,
-                None => Event::Looked(self.view(false)),
-            },
+            Stage::Registered => self.looked(Looks::First, forced, client_gone).await,
+            Stage::Ready { .. } | Stage::Accepted { .. } => {
+                self.looked(Looks::Again, recalled, client_gone).await
+            }
             Stage::Waiting => {
                 let wait = match self.held_since {
                     None => Wait::Begins,
@@ -386,14 +394,41 @@ impl<B: Backend> Login<'_, B> {
         }
     }
 
-    fn view(&mut self, first: bool) -> View<DestinationName> {
-        let look = tracing::info_span!(name::span::RESOLVE).in_scope(|| {
-            if first {
-                self.registered.look()
-            } else {
-                self.registered.check()
-            }
+    /// Looks at the table, and where that does not know it at the source of a lone node, which may take its time.
+    async fn looked(
+        &mut self,
+        looks: Looks,
+        means: fn(Order) -> Option<Event<DestinationName>>,
+        client_gone: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Event<DestinationName> {
+        let registered = &self.registered;
+        if let Some(event) = means(registered.order()) {
+            return event;
+        }
+        let span = tracing::info_span!(name::span::RESOLVE);
+        let look = span.in_scope(|| match looks {
+            Looks::First => registered.look(),
+            Looks::Again => registered.check(),
         });
+        let look = match look {
+            Look::AskSource => {
+                let before = self.found.as_ref().filter(|_| looks == Looks::Again);
+                let found = tokio::select! {
+                    biased;
+                    event = told(registered, means) => return event,
+                    () = client_gone => return Event::ClientGone,
+                    found = registered.ask_source(before).instrument(span) => found,
+                };
+                let look = Look::of(found.as_ref());
+                self.found = found;
+                look
+            }
+            known => known,
+        };
+        Event::Looked(self.view(look, looks))
+    }
+
+    fn view(&mut self, look: Look, looks: Looks) -> View<DestinationName> {
         let lease = match &look {
             Look::Armed(_, lease) => Some(*lease),
             _ => None,
@@ -401,7 +436,7 @@ impl<B: Backend> Login<'_, B> {
         match look {
             Look::Route(route) | Look::Armed(route, _) => {
                 let destination = route.destination.clone();
-                if first {
+                if looks == Looks::First {
                     self.route = Some(route);
                 }
                 match lease {
@@ -414,6 +449,8 @@ impl<B: Backend> Login<'_, B> {
                 self.refusal = Some(refusal);
                 View::Refused
             }
+            // It was asked.
+            Look::AskSource => View::Refused,
         }
     }
 

@@ -68,14 +68,6 @@ impl Sessions {
         applied
     }
 
-    /// Replaces the table of a node that runs alone. As in the reference, sessions stay where they are.
-    pub fn replace_quietly(&self, table: Table) {
-        let _one_at_a_time = self.changing.lock();
-        let hash = table.hash_key();
-        *self.table.write() = table;
-        self.file_under(hash);
-    }
-
     /// Changes what the table decides without a committed change: whether it serves, the policy of a lone node.
     pub fn adjust(&self, change: impl FnOnce(&mut Table)) {
         let _one_at_a_time = self.changing.lock();

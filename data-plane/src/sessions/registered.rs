@@ -1,13 +1,16 @@
 //! What a session's task holds while it is registered. It leaves the registry in one way: with the proof that its leg
 //! is over (A2, Q2). Dropped without it, a session that had a leg stays and blocks every hold of its account.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use mailswitch_config::DestinationName;
+use mailswitch_sources::{Counted, Found};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Sessions;
@@ -222,6 +225,26 @@ impl Registered {
     /// A check of A1: a look while a leg stands.
     pub(crate) fn check(&self) -> Look {
         self.sessions.look_of(&self.entry)
+    }
+
+    /// Asks the source of a lone node, after a look that said so. `before`: what it answered the look that this checks.
+    /// None: there is no source. Boxed: most sessions never ask, and all would be larger by it.
+    pub(crate) fn ask_source<'a>(&'a self, before: Option<&'a Found>) -> BoxFuture<'a, Option<Found>> {
+        let (Some(mappings), Some(identifier)) =
+            (self.sessions.mappings(), self.entry.acting_for.routed_by())
+        else {
+            return ready(None).boxed();
+        };
+        match before {
+            Some(before) => mappings.still(identifier, before).map(Some).boxed(),
+            None => mappings
+                .route(identifier, Counted::Login)
+                .map(|found| {
+                    self.sessions.report().looked_up(&found);
+                    Some(found)
+                })
+                .boxed(),
+        }
     }
 
     pub(crate) fn enters(&self, phase: Phase, destination: Option<&DestinationName>) {

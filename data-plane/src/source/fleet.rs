@@ -11,7 +11,7 @@ use mailswitch_telemetry::LeaseNow;
 use tokio::sync::mpsc;
 
 use super::Knowledge;
-use super::file::wait_policy;
+use super::alone::wait_policy;
 use super::resources::Resources;
 use crate::feed::{self, Feed, Identity, Membership};
 use crate::lease::{self, asking::Asking};

@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mailswitch_config::fleet::Files;
-use mailswitch_config::table::mapping::MappingStore;
+use mailswitch_config::node::Alone;
+use mailswitch_config::table::mapping::{Mapping, MappingStore};
 use mailswitch_config::{DestinationName, FleetConfig, Resource, ResourceKey, SiteName};
 use mailswitch_proto::identifier::{Identifier, Normalization};
+use mailswitch_sources::{Counted, OpenError};
 
-use super::file::{FileError, open, reload};
+use super::alone::open;
 use super::{Knowledge, Readiness};
 use crate::report::Report;
 use crate::route::Look;
@@ -38,58 +40,64 @@ fn config() -> FleetConfig {
     }
 }
 
-fn alone(path: &Path) -> Result<Arc<Knowledge>, FileError> {
+async fn alone(path: &Path) -> Result<Arc<Knowledge>, OpenError> {
     let store = MappingStore::File {
         path: path.to_owned(),
     };
-    open(config(), &store, WaitPolicy::default(), Arc::new(Report::new().0))
+    let alone = Alone {
+        fleet: config(),
+        mapping: Mapping::new(store),
+    };
+    open(&alone, &[], WaitPolicy::default(), Arc::new(Report::new().0)).await
 }
 
-fn goes_to(node: &Knowledge, login: &str) -> DestinationName {
+async fn goes_to(node: &Knowledge, login: &str) -> DestinationName {
     let identifier = Identifier::from_login(login, &node.identifier_rules()).unwrap();
-    match node.sessions().look(&ActingFor::one(identifier, [])) {
+    let acting_for = ActingFor::one(identifier.clone(), []);
+    assert_eq!(node.sessions().look(&acting_for), Look::AskSource);
+    let found = node.mappings().unwrap().route(&identifier, Counted::Login).await;
+    match Look::of(Some(&found)) {
         Look::Route(route) => route.destination,
         other => panic!("{other:?}"),
     }
 }
 
-#[test]
-fn a_node_alone_routes_by_its_file_and_the_default() {
+#[tokio::test]
+async fn a_node_alone_routes_by_its_file_and_the_default() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mappings");
     std::fs::write(
         &path,
-        "# moved\n\nAnn@example.org new since monday\nbob old\nbob new\n",
+        "# moved\n\nAnn@example.org new since monday\nbob old\nbob new\n@whole.example new\n",
     )
     .unwrap();
-    let node = alone(&path).unwrap();
+    let node = alone(&path).await.unwrap();
     assert_eq!(node.readiness(), Readiness::Serving);
-    assert_eq!(goes_to(&node, "ANN@example.org%root").as_str(), "new");
-    assert_eq!(goes_to(&node, "bob").as_str(), "new", "the later line wins");
-    assert_eq!(goes_to(&node, "cyd").as_str(), "old");
+    assert_eq!(goes_to(&node, "ANN@example.org%root").await.as_str(), "new");
+    assert_eq!(goes_to(&node, "bob").await.as_str(), "new", "the later line wins");
+    assert_eq!(goes_to(&node, "eve@whole.example").await.as_str(), "new");
+    assert_eq!(goes_to(&node, "cyd").await.as_str(), "old");
 }
 
-#[test]
-fn a_line_that_cannot_be_used_is_named_and_changes_nothing() {
+#[tokio::test]
+async fn a_login_without_an_identifier_asks_no_source() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("mappings");
-    std::fs::write(&path, "ann new\n").unwrap();
-    let node = alone(&path).unwrap();
-    for (text, line, words) in [
-        ("ann old\nbob\n", 2, "without a destination"),
-        ("# x\nann nowhere\n", 2, "new, old"),
-    ] {
-        std::fs::write(&path, text).unwrap();
-        let error = reload(&node, &path).unwrap_err().to_string();
-        assert!(
-            error.contains(&format!("mappings:{line}: ")) && error.contains(words),
-            "{error}"
-        );
-        assert_eq!(goes_to(&node, "ann").as_str(), "new");
+    std::fs::write(&path, "").unwrap();
+    let node = alone(&path).await.unwrap();
+    match node.sessions().look(&ActingFor::nobody()) {
+        Look::Route(route) => assert_eq!(route.destination.as_str(), "old"),
+        other => panic!("{other:?}"),
     }
-    std::fs::write(&path, "ann old\n").unwrap();
-    reload(&node, &path).unwrap();
-    assert_eq!(goes_to(&node, "ann").as_str(), "old");
-    std::fs::remove_file(&path).unwrap();
-    assert!(matches!(alone(&path), Err(FileError::Read { .. })));
+}
+
+#[tokio::test]
+async fn a_node_whose_mappings_cannot_be_had_does_not_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
+    let error = alone(&missing).await.unwrap_err().to_string();
+    assert!(
+        error.contains("missing: the mapping file cannot be read"),
+        "{error}"
+    );
 }

@@ -103,7 +103,7 @@ fn apply(table: &mut Table, changes: Vec<wire::Change>) -> Vec<Effect> {
 fn route(table: &Table, name: &str) -> Option<(DestinationName, Rule)> {
     match table.look(&acting_for(name)) {
         Look::Route(route) => Some((route.destination, route.rule)),
-        Look::Armed(..) | Look::Held | Look::Refused(_) => None,
+        Look::Armed(..) | Look::Held | Look::AskSource | Look::Refused(_) => None,
     }
 }
 

@@ -372,7 +372,7 @@ impl Node {
     pub(super) fn goes_to(&self, login: &str) -> Option<DestinationName> {
         match self.look(login) {
             Look::Route(route) | Look::Armed(route, Lease::Live) => Some(route.destination),
-            Look::Armed(_, Lease::Lapsed) | Look::Held | Look::Refused(_) => None,
+            Look::Armed(_, Lease::Lapsed) | Look::Held | Look::AskSource | Look::Refused(_) => None,
         }
     }
 }

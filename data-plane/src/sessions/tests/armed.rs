@@ -69,7 +69,7 @@ impl World {
     fn lease_of(&self, name: &str) -> Option<Seen> {
         match self.seen(name) {
             Look::Armed(_, seen) => Some(seen),
-            Look::Route(_) | Look::Held | Look::Refused(_) => None,
+            Look::Route(_) | Look::Held | Look::AskSource | Look::Refused(_) => None,
         }
     }
 }

@@ -1,0 +1,9 @@
+//! Sources against what they really are: files on a disk, servers of the distribution. Each test has its own.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod file;
+mod races;
+mod rig;
+mod stores;
+mod tls;
