@@ -5,10 +5,11 @@ use chrono::{DateTime, Utc};
 use mailswitch_control_plane::cutover::operation::{
     Fence as RealFence, FencedIs, Hook, HookKind, Kind, Operation, Outcome, Step, Subject,
 };
+use mailswitch_control_plane::cutover::proof::Leases;
 use mailswitch_control_plane::cutover::steps::{self, Action, Event};
 
 use crate::fault::Fault;
-use crate::rules::{self, Leases};
+use crate::rules;
 use crate::table::{Change, Entry, Log, Table};
 use crate::world::{Commit, Db, Dest, Fence, NODES, Op, Said, World};
 
@@ -18,6 +19,7 @@ impl Default for Db {
             log: Log::default(),
             table: Table::default(),
             registry: [Some(0); NODES],
+            registered_at: [0; NODES],
             fenced: [false; NODES],
             op: None,
             quiesced: Said::default(),
@@ -35,6 +37,8 @@ impl Default for Db {
 pub enum News {
     /// It drives, and does what is due.
     Due,
+    /// Nodes had their moment to acknowledge the arming.
+    ArmingWaited,
     /// Every node is quiet, or counts as lapsed.
     AllQuiet,
     /// The verification passed.
@@ -179,8 +183,8 @@ impl World {
     #[must_use]
     pub fn leases(&self, driver: usize) -> Leases {
         match self.drivers[driver].saw {
-            Some((hold, 0)) if hold == self.db.table.hold => Leases::WaitedFor,
-            _ => Leases::MayRun,
+            Some((hold, 0)) if hold == self.db.table.hold => Leases::Over,
+            _ => Leases::MayBeLive,
         }
     }
 
@@ -199,7 +203,8 @@ impl World {
         };
         let mut news = Vec::new();
         match op.step {
-            Step::Planned | Step::Arming => news.extend([News::Due, News::Abort]),
+            Step::Planned => news.extend([News::Due, News::Abort]),
+            Step::Arming => news.extend([News::ArmingWaited, News::Abort]),
             Step::Flipping | Step::Releasing => news.push(News::Due),
             Step::Holding | Step::Draining => {
                 if quiet() {
@@ -229,11 +234,10 @@ impl World {
                     some => Event::FlipRefused(some),
                 }
             }
-            // Acknowledgements are waited for a moment: any of them may have come by then, or none.
-            News::Due if op.step == Step::Arming => Event::ArmingWaited,
             News::Due => Event::Taken,
             News::AllQuiet => Event::Missing(Vec::new()),
             News::Verified => Event::HookPassed(HookKind::Verify),
+            News::ArmingWaited => Event::ArmingWaited,
             News::Deadline => Event::Deadline {
                 missing: missing(),
                 leased: Vec::new(),
@@ -295,21 +299,19 @@ impl World {
                 }
                 self.flips(op);
             }
-            Commit::Release if op.hold == 0 => {
-                // It was armed, and never held: where it is was not touched.
-                let (moved, _) = step(&op, &Event::Released);
-                self.db.op = Some(moved);
-                if op.own_arming && self.db.table.arming != 0 {
-                    self.push(Change::Disarmed);
-                    self.forget_what_is_over();
-                }
-            }
             Commit::Release => {
                 if self.db.table.hold != op.hold {
                     return;
                 }
                 let (moved, _) = step(&op, &Event::Released);
                 self.db.op = Some(moved);
+                if op.hold == 0 {
+                    if op.own_arming && self.db.table.arming != 0 {
+                        self.push(Change::Disarmed);
+                        self.forget_what_is_over();
+                    }
+                    return;
+                }
                 let to = (fault != Some(Fault::AbortFollowsDomain)).then_some(op.source);
                 self.ends(op, to);
             }
@@ -319,7 +321,7 @@ impl World {
     fn flips(&mut self, op: Op) {
         let (moved, _) = step(&op, &Event::Flipped);
         self.db.op = Some(moved);
-        self.truth.past_silence |= rules::missing(&self.db, op.hold, Leases::MayRun, None)
+        self.truth.past_silence |= rules::missing(&self.db, op.hold, Leases::MayBeLive, None)
             .next()
             .is_some();
         self.ends(op, Some(op.target));
@@ -430,16 +432,20 @@ impl World {
             self.the_database_is_believed();
         }
         let it = &mut self.nodes[node];
-        if it.mark {
-            // It comes back as another process (N2).
-            it.instance += 1;
-        }
-        let newly = self.db.registry[node] != Some(it.instance);
+        // One that left comes back as another process (N2), and stays that one until it is welcomed.
+        let resumed = it.left_as == Some(it.instance);
+        let instance = it.instance + u8::from(resumed);
+        let newly = self.db.registry[node] != Some(instance);
         if newly && self.db.in_doubt() && fault != Some(Fault::FlipDespiteDoubt) {
             return;
         }
-        self.db.registry[node] = Some(it.instance);
-        it.link = crate::world::Link::Answered(self.db.log.head(), newly);
+        let it = &mut self.nodes[node];
+        it.instance = instance;
+        self.db.registry[node] = Some(instance);
+        if newly {
+            self.db.registered_at[node] = self.db.log.head();
+        }
+        it.link = crate::world::Link::Answered(self.db.registered_at[node], newly);
     }
 
     /// Everybody who is registered has said where he stands. What none of them knew is gone, and was not promised.
@@ -459,16 +465,27 @@ impl World {
     /// where it stands (D3).
     pub fn goes_back(&mut self, fault: Option<Fault>) {
         let Some(backup) = self.backup.take() else { return };
-        let Db { registry, fenced, .. } = self.db;
+        let Db {
+            registry,
+            registered_at,
+            fenced,
+            ..
+        } = self.db;
         self.lost = Some(Box::new(std::mem::take(&mut self.db.log)));
         self.db = *backup;
         self.db.registry = registry;
+        self.db.registered_at = registered_at;
         self.db.fenced = fenced;
         self.ids.branch += 1;
         for node in 0..NODES {
             self.nodes[node].is_cut();
+            // Fenced or not: one that has not heard of it goes on as it was.
+            let asked = !fenced[node] || fault != Some(Fault::FencedNotWaitedFor);
             self.db.doubts[node] =
-                registry[node].is_some() && !fenced[node] && fault != Some(Fault::FlipDespiteDoubt);
+                registry[node].is_some() && asked && fault != Some(Fault::FlipDespiteDoubt);
+        }
+        if fault != Some(Fault::FlipDespiteDoubt) && !self.db.in_doubt() {
+            self.the_database_is_believed();
         }
     }
 
@@ -535,7 +552,7 @@ impl World {
     #[must_use]
     pub fn may_settle(&self, fault: Option<Fault>) -> bool {
         self.db.settling.is_some_and(|(hold, _)| {
-            rules::missing(&self.db, hold, Leases::MayRun, fault)
+            rules::missing(&self.db, hold, Leases::MayBeLive, fault)
                 .next()
                 .is_none()
         })

@@ -32,11 +32,12 @@ pub enum Fault {
     DisarmingForgotten,
     ArmingRestsUnderHold,
     NobodyTakesOver,
+    FencedNotWaitedFor,
 }
 
 impl Fault {
     /// Every one.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::ResolveBeforeRegister,
         Self::RegisterAfterLogin,
         Self::DefaultOnError,
@@ -65,6 +66,7 @@ impl Fault {
         Self::DisarmingForgotten,
         Self::ArmingRestsUnderHold,
         Self::NobodyTakesOver,
+        Self::FencedNotWaitedFor,
     ];
 
     /// What is done wrong, in words.
@@ -105,6 +107,9 @@ impl Fault {
             Self::DisarmingForgotten => "a lease is granted to a node that is behind a disarming (L2)",
             Self::ArmingRestsUnderHold => {
                 "an arming begins to rest on a lease that came under a hold (L3, L4)"
+            }
+            Self::FencedNotWaitedFor => {
+                "a fenced node that has not heard of it is not asked where it stands (D3, N3)"
             }
             Self::NobodyTakesOver => "nobody takes over what a dead driver has left (D1)",
         }

@@ -186,7 +186,7 @@ impl Fleet {
             node.is_welcomed(from, newly, self.fault);
             if !world.db.log.has(&node.table) {
                 // Given up (D4): the hold on what they touched is in it, and finds its sessions.
-                node.adopts(world.db.log.at(from), self.fault);
+                node.adopts(world.db.table, self.fault);
             }
         }
     }

@@ -13,6 +13,7 @@ impl Default for Node {
             table: Table::default(),
             disk: Table::default(),
             mark: false,
+            left_as: None,
             serving: Serving::Yes,
             link: Link::Up,
             owes: false,
@@ -34,8 +35,8 @@ impl Node {
         match entry.change {
             Change::Domain(_) => {}
             Change::Armed(_) => self.rests_on_nothing = true,
-            Change::Held(_) => self.holds(),
             Change::Disarmed => self.rests(fault),
+            Change::Held(_) => self.holds(),
             Change::Ended { .. } => self.hold_is_over(fault),
         }
         self.is_caught_up();
@@ -93,6 +94,7 @@ impl Node {
         {
             self.serving = Serving::Yes;
             self.mark = false;
+            self.left_as = None;
             self.disk = self.table;
         }
     }
@@ -103,7 +105,7 @@ impl Node {
         if self.mark && fault == Some(Fault::UnfenceWithoutSync) {
             self.mark = false;
             self.serving = Serving::Yes;
-        } else if newly || self.mark || self.serving != Serving::Yes {
+        } else if newly || self.serving == Serving::No {
             self.serving = Serving::From(from);
         }
         self.is_caught_up();
@@ -122,6 +124,7 @@ impl Node {
             table: on,
             disk: on,
             mark: self.mark,
+            left_as: self.left_as,
             serving: if self.mark { Serving::No } else { Serving::Yes },
             link: Link::Down,
             rests_on_nothing: on.arming != 0,
@@ -189,6 +192,7 @@ impl Node {
     pub fn leaves(&mut self, fault: Option<Fault>) {
         self.serving = Serving::No;
         self.mark = fault != Some(Fault::GoodbyeWithoutMark);
+        self.left_as = Some(self.instance);
         self.is_cut();
     }
 

@@ -2,9 +2,11 @@
 //! model calls the program's.
 
 use mailswitch_admission::{Lease, View};
+use mailswitch_control_plane::cutover::operation::FencedIs;
+use mailswitch_control_plane::cutover::proof::{self, Facts, Leases, Standing, Terms, standing};
 
 use crate::fault::Fault;
-use crate::world::{Asked, Db, Dest, Node, Serving};
+use crate::world::{Asked, Db, Dest, Node, Said, Serving};
 
 /// What a look at the account shows on a node (A4, N4, N5, L1).
 #[must_use]
@@ -48,42 +50,44 @@ pub fn may_grant(db: &Db, node: usize, instance: u8, asked: Asked, fault: Option
     db.registry[node] == Some(instance) && !db.fenced[node] && on_chain && caught_up && !db.in_doubt()
 }
 
-/// The registered nodes that stand in the way of a flip: they have not quiesced this hold, and a lapse does not count for
-/// them (F1, L3, L4, N3).
+/// The registered nodes that stand in the way of a flip, as the programs count them (`cutover::proof`; F1, L3, L4, N3).
 pub fn missing(db: &Db, hold: u8, leases: Leases, fault: Option<Fault>) -> impl Iterator<Item = usize> {
     let registry = db.registry;
     (0..registry.len()).filter(move |node| {
         let Some(instance) = registry[*node] else {
             return false;
         };
-        if fault == Some(Fault::FenceCountsAtOnce) && db.fenced[*node] {
-            return false;
-        }
+        let by_it = |said: Said| said.all().any(|(_, who, of)| who == *node && of == instance);
         let quiesced = match fault {
-            Some(Fault::UnnamedAcknowledgements) => db
-                .quiesced
-                .all()
-                .any(|(_, who, of)| who == *node && of == instance),
+            Some(Fault::UnnamedAcknowledgements) => by_it(db.quiesced),
             _ => db.quiesced.has(hold, *node, instance),
         };
-        let acknowledged = match fault {
-            Some(Fault::LapseOfAnotherArming) => {
-                db.armed.all().any(|(_, who, of)| who == *node && of == instance)
-            }
-            _ => db.armed.has(db.table.arming, *node, instance),
+        // Only the arming in force, that this hold follows (L4).
+        let armed = match fault {
+            Some(Fault::LapseOfAnotherArming) => db.table.arming != 0 && by_it(db.armed),
+            _ => db.table.arming != 0 && db.armed.has(db.table.arming, *node, instance),
         };
-        let lapsed = leases == Leases::WaitedFor && db.table.arming != 0 && acknowledged;
-        !quiesced && !lapsed
+        let said = |it| {
+            if it {
+                proof::Said::Acknowledged
+            } else {
+                proof::Said::Nothing
+            }
+        };
+        let facts = Facts {
+            hold: said(quiesced),
+            arming: said(armed),
+            fence: match db.fenced[*node] {
+                true => proof::Fence::Fenced,
+                false => proof::Fence::None,
+            },
+        };
+        let fenced = match fault {
+            Some(Fault::FenceCountsAtOnce) => FencedIs::Off,
+            _ => FencedIs::Unsaid,
+        };
+        standing(facts, Terms { leases, fenced }) == Standing::Missing
     })
-}
-
-/// The driver's word (L3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leases {
-    /// It has waited a lease and the margin since it saw the hold committed.
-    WaitedFor,
-    /// It has not.
-    MayRun,
 }
 
 impl Db {

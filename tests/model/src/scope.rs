@@ -117,7 +117,7 @@ const BASE: Scope = Scope {
 };
 
 /// The scopes that CI searches whole.
-pub const SMALL: [Scope; 8] = [
+pub const SMALL: [Scope; 9] = [
     Scope {
         name: "sessions",
         about: "each step of a login in every order with a cutover",
@@ -213,6 +213,18 @@ pub const SMALL: [Scope; 8] = [
         trouble: Trouble::Nowhere,
         ..BASE
     },
+    Scope {
+        name: "fenced while going back",
+        about: "a node is fenced and does not hear it, and the database goes back in time",
+        budget: Budget {
+            cutovers: 1,
+            going_back: 1,
+            fences: 1,
+            ..NONE
+        },
+        nodes: 1,
+        ..BASE
+    },
 ];
 
 /// The scope in which a fault shows.
@@ -242,6 +254,7 @@ pub fn of(fault: Fault) -> Scope {
         | Fault::FenceCountsAtOnce
         | Fault::UnfenceWithoutSync => "leaving",
         Fault::GiveUpKeepsHold | Fault::FlipDespiteDoubt => "going back",
+        Fault::FencedNotWaitedFor => "fenced while going back",
     };
     named(name).unwrap_or(SMALL[0])
 }

@@ -80,7 +80,9 @@ fn is_over(world: &World, nodes: usize, with: With) -> bool {
     released
         && !db.in_doubt()
         && nodes.all(|(n, node)| {
-            let away = db.fenced[n] || (node.mark && node.instance == 3);
+            // One that left and knows more than the database stays away until somebody looks after it.
+            let diverged = db.registry[n].is_none() && !db.log.has(&node.table);
+            let away = db.fenced[n] || (node.mark && node.instance == 3) || diverged;
             away || (node.link == Link::Up && node.table == db.table && node.session.is_none())
         })
 }
@@ -102,13 +104,16 @@ fn rank(world: &World, act: Act, with: With) -> Option<u8> {
         Act::Welcome(_) => 0,
         // It is told that it diverged: what is done about it is the operator's.
         Act::Hello(n)
-            if world.db.doubts[n] && !world.db.given_up && !world.db.log.has(&world.nodes[n].table) =>
+            if (world.db.doubts[n] || world.db.registry[n].is_none())
+                && !world.db.given_up
+                && !world.db.log.has(&world.nodes[n].table) =>
         {
             return None;
         }
-        Act::Hello(_) => 1,
+        // Who is waited for speaks first: nobody is registered before.
+        Act::Hello(n) if world.db.doubts[n] => 1,
         Act::TakeBack(_) => 2,
-        Act::Deliver(_) => 3,
+        Act::Hello(_) | Act::Deliver(_) => 3,
         Act::Recalled(_) | Act::BackendEnds(_) => 4,
         Act::BridgeEnds(_) | Act::HoldEnded(_) | Act::Dialled(_) | Act::Answered(_) | Act::Look(_) => 5,
         Act::Granted(_) | Act::Grant(_) => 6,

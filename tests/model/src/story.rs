@@ -76,6 +76,7 @@ impl fmt::Display for Act {
             Self::Drive(driver, news) => {
                 let what = match news {
                     News::Due => "does what is due",
+                    News::ArmingWaited => "has waited for the arming",
                     News::AllQuiet => "sees that nobody is missing",
                     News::Verified => "sees that the verification passed",
                     News::Deadline => "sees that the hold's time is over",

@@ -11,7 +11,7 @@ pub enum Change {
     Domain(Dest),
     /// It is armed.
     Armed(u8),
-    /// Its arming is taken back, without a hold.
+    /// The arming is taken back, by a cutover that never held.
     Disarmed,
     /// It is held.
     Held(u8),
@@ -136,13 +136,13 @@ impl Table {
                 self.arming = id;
                 self.armed_at = self.revision;
             }
+            Change::Disarmed => self.disarm(),
             Change::Held(id) => self.hold = id,
-            Change::Disarmed => self.is_disarmed(),
             Change::Ended { to, disarmed, .. } => {
                 self.hold = 0;
                 self.own = to;
                 if disarmed {
-                    self.is_disarmed();
+                    self.disarm();
                 }
             }
         }
@@ -151,10 +151,10 @@ impl Table {
         }
     }
 
-    /// A disarming is a change of an armed account, too: who has not applied it must get no lease.
-    fn is_disarmed(&mut self) {
+    fn disarm(&mut self) {
         self.arming = 0;
         self.armed_at = 0;
+        // A change of an armed account, too: who has not applied it must get no lease.
         self.armed_changed = self.revision;
     }
 }

@@ -75,6 +75,8 @@ pub struct Db {
     pub table: Table,
     /// Which instance of each node is registered.
     pub registry: [Option<u8>; NODES],
+    /// At which revision: it serves from there on (N4).
+    pub registered_at: [u8; NODES],
     /// Which nodes are fenced (N3).
     pub fenced: [bool; NODES],
     /// The last operation.
@@ -204,6 +206,8 @@ pub struct Node {
     pub disk: Table,
     /// The *left* mark in the state file (N2).
     pub mark: bool,
+    /// The instance that said goodbye: it never serves again.
+    pub left_as: Option<u8>,
     /// Whom it serves.
     pub serving: Serving,
     /// Its stream.

@@ -70,6 +70,11 @@ fn the_promise_is_kept_when_the_database_goes_back_in_time() {
     is_kept_in("going back");
 }
 
+#[test]
+fn the_promise_is_kept_when_the_database_goes_back_in_time_while_a_node_is_fenced() {
+    is_kept_in("fenced while going back");
+}
+
 macro_rules! noticed {
     ($($name:ident => $fault:ident,)*) => {
         $(#[test]
@@ -116,4 +121,5 @@ noticed! {
     a_grant_to_a_node_that_is_behind_a_disarming_is_noticed => DisarmingForgotten,
     an_arming_that_begins_to_rest_under_a_hold_is_noticed => ArmingRestsUnderHold,
     a_hold_that_nobody_takes_over_is_noticed => NobodyTakesOver,
+    a_fenced_node_that_is_not_asked_where_it_stands_is_noticed => FencedNotWaitedFor,
 }
