@@ -139,7 +139,7 @@ async fn session_list_shows_what_a_session_of_an_armed_account_lives_on() {
     stream.delta(at, vec![armed(&["ann@example.org"], ARMING)]).await;
     let request = stream.lease_request().await;
     assert_eq!(leases(&mut stream).await, ["awaited", ""]);
-    stream.grant(&request, Duration::from_millis(900)).await;
+    stream.grant(&request, Duration::from_secs(2)).await;
     stream.arming_applied().await;
     assert_eq!(leases(&mut stream).await, ["live", ""]);
     // Requests of the node are left without an answer.
@@ -166,10 +166,10 @@ async fn it_is_asked_again_while_something_is_armed_and_not_once_nothing_is() {
     let mut plane = ControlPlane::start().await;
     let node = Node::start(directory.path(), &[plane.address]);
     let (mut stream, at) = plane.accept_and_fill().await;
-    let lease = Duration::from_millis(900);
+    let lease = Duration::from_secs(2);
     let at = stream.arm_ann(at, lease).await;
     let ann = bridged(&node, "ann@example.org", "s1");
-    for _ in 0..4 {
+    for _ in 0..5 {
         let request = stream
             .until(|message| match message {
                 FromNode::LeaseRequest(request) => Some(request),

@@ -17,6 +17,8 @@ use crate::sessions::{End, Order, Phase, Registered, WaitPolicy};
 
 /// Long enough for whatever a test does within it on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
+/// It is waited for; before that a test does a few things, also on a machine that is busy.
+const SHORT: Duration = Duration::from_millis(1500);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn armed(arming: ArmingId) -> Kind {
@@ -182,7 +184,7 @@ async fn a_lease_that_is_renewed_in_time_ends_nothing() {
     let world = world();
     let ann = world.bridged("ann");
     let at = world.change(&["ann"], armed(ArmingId::random()));
-    let first = world.grant(at, Duration::from_millis(50));
+    let first = world.grant(at, SHORT);
     world.grant(at, LONG);
     lapsed(first).await;
     world.sessions.lapse(Lapse::WhatIsDue);
@@ -211,7 +213,7 @@ async fn a_hold_freezes_the_lease_of_its_account_and_of_no_other() {
     let world = world();
     let (ann, bob) = (world.bridged("ann"), world.bridged("bob"));
     let at = world.change(&["ann", "bob"], armed(ArmingId::random()));
-    let first = world.grant(at, Duration::from_millis(300));
+    let first = world.grant(at, SHORT);
     let hold = HoldId::random();
     let held_at = world.change(
         &["ann"],
@@ -252,7 +254,7 @@ async fn a_hold_that_is_released_gives_its_sessions_the_lease_back() {
     let world = world();
     let ann = world.bridged("ann");
     let at = world.change(&["ann"], armed(ArmingId::random()));
-    let first = world.grant(at, Duration::from_millis(200));
+    let first = world.grant(at, SHORT);
     let hold = HoldId::random();
     let held_at = world.change(&["ann"], held(hold));
     world.grant(held_at, LONG);
@@ -288,7 +290,7 @@ async fn what_is_disarmed_needs_no_lease_and_whoever_waits_for_one_goes_on() {
     let world = world();
     let arming = ArmingId::random();
     let at = world.change(&["ann"], armed(arming));
-    let grant = world.grant(at, Duration::from_millis(100));
+    let grant = world.grant(at, SHORT);
     let ann = world.bridged("ann");
     world.change(&["ann"], disarmed(arming));
     lapsed(grant).await;
