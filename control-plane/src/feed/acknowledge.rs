@@ -185,6 +185,10 @@ impl Listener<'_> {
             return Err(AcknowledgeError::AnotherBranch(position.revision));
         }
         self.plane.nodes.applied(self.instance, position);
+        let believed = self.plane.trouble.suspect.lock().is_none();
+        if believed && !self.plane.nodes.is_diverged(self.instance) {
+            self.plane.leases.applied(self.instance, position.revision);
+        }
         Ok(())
     }
 

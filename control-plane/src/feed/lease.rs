@@ -1,9 +1,11 @@
 //! Grants leases (promise L2): an answer rests on a database read that began after its request had arrived. One read answers
 //! all requests that were there when it began, so that a fleet of any size costs one read at a time.
 //!
-//! What cannot be granted is not answered: the node asks again, and its armed accounts lapse if that goes on. Nothing is
-//! kept here: whether a silent node may still have a lease is told by waiting (promise L3), not by a list.
+//! Who had not applied everything that the read knew of is granted its lease once it says that it has: while one armed account
+//! after the other changes, nobody ever has at the moment of the read. What cannot be granted is not answered: the node asks
+//! again, and its armed accounts lapse if that goes on. Nothing is kept of a grant: whether a silent node may still have a lease is told by waiting (promise L3), not by a list.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use mailswitch_config::fleet::{Files, FleetConfig};
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::id::InstanceId;
 use mailswitch_proto::revision::Revision;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::nodes::ask::Link;
@@ -39,6 +42,15 @@ pub struct Asked {
 #[derive(Debug, Clone)]
 pub struct Leases {
     asked: mpsc::Sender<Asked>,
+    behind: Arc<Mutex<HashMap<InstanceId, Behind>>>,
+}
+
+/// Its request was read for, and is granted once it has applied what was read.
+#[derive(Debug)]
+struct Behind {
+    link: Link,
+    grant: wire::LeaseGrant,
+    needs: Revision,
 }
 
 /// Where they are taken from.
@@ -50,12 +62,42 @@ impl Leases {
     #[must_use]
     pub fn new() -> (Self, Requests) {
         let (asked, requests) = mpsc::channel(WAITING);
-        (Self { asked }, Requests(requests))
+        let behind = Arc::default();
+        (Self { asked, behind }, Requests(requests))
     }
 
     /// Asks for a lease. One that cannot wait here is lost, and asked for again.
     pub fn ask(&self, asked: Asked) {
         let _ = self.asked.try_send(asked);
+    }
+
+    /// A node has applied this: what its last request waited for, perhaps. The lease runs from that request, and what was
+    /// committed behind its read was committed while it ran (promise L2, L3).
+    pub fn applied(&self, instance: InstanceId, revision: Revision) {
+        let mut behind = self.behind.lock();
+        if behind.get(&instance).is_some_and(|one| one.needs <= revision)
+            && let Some(ready) = behind.remove(&instance)
+        {
+            ready.link.grant(ready.grant);
+        }
+    }
+
+    /// Nobody is granted what it waits for: the database may have gone back in time.
+    pub fn forget_who_waits(&self) {
+        self.behind.lock().clear();
+    }
+
+    fn waits(&self, asked: &Asked, grant: wire::LeaseGrant, needs: Revision) {
+        let one = Behind {
+            link: asked.link.clone(),
+            grant,
+            needs,
+        };
+        self.behind.lock().insert(asked.instance, one);
+    }
+
+    fn waits_no_longer(&self, instance: InstanceId) {
+        self.behind.lock().remove(&instance);
     }
 }
 
@@ -90,15 +132,19 @@ async fn grant(plane: &ControlPlane, asked: &[Asked]) -> Result<(), store::Error
         || plane.trouble.suspect.lock().is_some()
     {
         tracing::debug!("no lease is granted: the database may have gone back in time");
+        plane.leases.forget_who_waits();
         return Ok(());
     }
     let lease = lease_of(&grounds);
     for asked in asked {
+        let grant = wire::LeaseGrant {
+            serial: asked.serial,
+            lease_millis: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
+        };
+        plane.leases.waits_no_longer(asked.instance);
         match decide(&grounds, asked.instance, asked.applied) {
-            Decision::Granted => asked.link.grant(wire::LeaseGrant {
-                serial: asked.serial,
-                lease_millis: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
-            }),
+            Decision::Granted => asked.link.grant(grant),
+            Decision::Behind(needs) => plane.leases.waits(asked, grant, needs),
             Decision::NotNow(why) => {
                 tracing::debug!(instance = %asked.instance, applied = %asked.applied, why, "no lease is granted");
             }
@@ -111,6 +157,8 @@ async fn grant(plane: &ControlPlane, asked: &[Asked]) -> Result<(), store::Error
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
     Granted,
+    /// Once it has applied this.
+    Behind(Revision),
     NotNow(&'static str),
 }
 
@@ -123,8 +171,11 @@ fn decide(grounds: &Grounds, instance: InstanceId, applied: Revision) -> Decisio
     if !grounds.entitled.contains(&instance) {
         return Decision::NotNow("it is fenced, or not registered");
     }
-    if applied < grounds.armed_change || applied > grounds.position.revision {
-        return Decision::NotNow("it has not applied the last change of an armed account");
+    if applied > grounds.position.revision {
+        return Decision::NotNow("it has applied what the database does not have");
+    }
+    if applied < grounds.armed_change {
+        return Decision::Behind(grounds.armed_change);
     }
     Decision::Granted
 }
@@ -156,6 +207,8 @@ mod tests {
             entitled: [one].into(),
             cutover: Vec::new(),
         };
+        let behind = decide(&grounds, one, Revision(6));
+        assert_eq!(behind, Decision::Behind(Revision(7)), "once it has applied that");
         for (applied, granted) in [(6, false), (7, true), (9, true), (10, false)] {
             let decision = decide(&grounds, one, Revision(applied));
             assert_eq!(decision == Decision::Granted, granted, "applied {applied}");
@@ -166,6 +219,37 @@ mod tests {
             ..grounds
         };
         assert_ne!(decide(&doubted, one, Revision(9)), Decision::Granted);
+    }
+
+    #[test]
+    fn who_is_behind_is_granted_its_lease_once_it_has_applied_what_was_read() {
+        let (leases, _requests) = Leases::new();
+        let (link, mut sent) = Link::new(4);
+        let asked = Asked {
+            instance: InstanceId::random(),
+            link,
+            serial: 3,
+            applied: Revision(6),
+        };
+        let grant = wire::LeaseGrant {
+            serial: 3,
+            lease_millis: 1000,
+        };
+        leases.waits(&asked, grant, Revision(8));
+        leases.applied(asked.instance, Revision(7));
+        leases.applied(InstanceId::random(), Revision(9));
+        assert!(sent.ready().is_none(), "not before");
+        leases.applied(asked.instance, Revision(9));
+        let message = sent.ready().and_then(|message| message.message);
+        assert_eq!(message, Some(wire::fleet_message::Message::LeaseGrant(grant)));
+        leases.applied(asked.instance, Revision(10));
+        assert!(sent.ready().is_none(), "once");
+
+        // A database that may have gone back in time grants nothing any more.
+        leases.waits(&asked, grant, Revision(11));
+        leases.forget_who_waits();
+        leases.applied(asked.instance, Revision(11));
+        assert!(sent.ready().is_none());
     }
 
     #[test]
