@@ -8,6 +8,7 @@ mod crash;
 mod cut_off;
 mod cutover;
 mod http;
+mod lapse;
 mod leave;
 mod master;
 mod real;
