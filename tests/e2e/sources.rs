@@ -98,7 +98,7 @@ impl World {
     fn counts(mut self) -> Result<()> {
         self.node.stop(SOON)?;
         let output = self.node.output();
-        let figures = output.lines().filter(|line| line.contains("figures")).next_back();
+        let figures = output.lines().rfind(|line| line.contains("figures"));
         let figures = figures.context("a line of figures")?;
         for expected in [
             "cache_hits=1",
