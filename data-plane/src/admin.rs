@@ -4,7 +4,7 @@
 //! - `serve`: the socket, TLS, one request per connection.
 //! - `gate`: what is checked of a request, in its order: lockout, syntax, `/healthz`, token, path and method.
 //! - `lockout`, `token`, `parameters`, `answer`: what the gate and the endpoints need.
-//! - the rest: a file for each path. `stats`, `destinations`, `connections`, `reload`.
+//! - the rest: a file for each path. `stats`, `destinations`, `mappings`, `connections`, `reload`.
 //!
 //! Nothing here waits behind a session, and no answer holds a secret.
 
@@ -13,6 +13,7 @@ mod connections;
 mod destinations;
 mod gate;
 mod lockout;
+mod mappings;
 mod parameters;
 mod reload;
 mod serve;
@@ -74,6 +75,16 @@ impl Api {
         Identifier::from_login(&login, &rules).map_err(|invalid| Refusal::invalid("identifier", invalid))
     }
 
+    fn in_a_fleet(&self) -> bool {
+        self.node.knowledge.mappings().is_none()
+    }
+
+    /// The last change that a node of a fleet has applied.
+    fn revision(&self) -> u64 {
+        let sessions = self.node.knowledge.sessions();
+        sessions.with_table(|table| table.position().revision.0)
+    }
+
     /// As it may be written into the log.
     fn redacted(&self, identifier: &Identifier) -> String {
         self.node.redactor().identifier(identifier.as_str())
@@ -89,11 +100,28 @@ fn routes(api: Arc<Api>) -> Router {
             "/destinations/reset",
             only(Method::POST, post(destinations::reset)),
         )
+        .route("/mappings", mappings())
+        .route("/mappings/reload", only(Method::POST, post(mappings::reload)))
+        .route(
+            "/cache/invalidate",
+            only(Method::POST, post(mappings::invalidate)),
+        )
         .route("/connections/kick", only(Method::POST, post(connections::kick)))
         .route("/connections/delay", only(Method::POST, post(connections::delay)))
         .route("/config/reload", only(Method::POST, post(reload::reload)))
         .fallback(async || Refusal::NotFound)
         .with_state(api)
+}
+
+/// The one path with several methods.
+fn mappings() -> MethodRouter<Arc<Api>> {
+    let refused = Refusal::Method("GET, PUT, DELETE");
+    let of_head = refused.clone();
+    get(mappings::show)
+        .put(mappings::put)
+        .delete(mappings::delete)
+        .head(async || of_head)
+        .fallback(async || refused)
 }
 
 /// The only method of a path. HEAD is not offered, and the library would answer it where there is GET.

@@ -33,6 +33,15 @@ pub(super) enum Refusal {
     /// A parameter cannot be used, or what it asks for cannot be done.
     #[error("{0}")]
     Invalid(String),
+    /// Somebody else changed what it would change.
+    #[error("{0}")]
+    Conflict(String),
+    /// A store did not do what it was asked for.
+    #[error("{0}")]
+    Failed(String),
+    /// Mappings are not written here.
+    #[error("{0}")]
+    ReadOnly(String),
     /// What it names is not there.
     #[error("{0}")]
     Unknown(String),
@@ -59,6 +68,9 @@ impl Refusal {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::LockedOut(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ReadOnly(_) => StatusCode::NOT_IMPLEMENTED,
             Self::NotFound | Self::Unknown(_) => StatusCode::NOT_FOUND,
             Self::NoFile | Self::Stopping | Self::Draining => StatusCode::SERVICE_UNAVAILABLE,
         }

@@ -19,22 +19,25 @@ pub(super) struct Stats {
     cache_entries: u64,
     /// Accepted connections of clients, on all listeners.
     active_connections: usize,
+    /// Of a node of a fleet: the last change that it has applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
 }
 
 pub(super) async fn show(State(api): State<Arc<Api>>) -> Json<Stats> {
-    let (hits, misses) = (0_u64, 0_u64);
+    // A node of a fleet has its whole table in memory, and no cache before it.
+    let cache = api
+        .node
+        .knowledge
+        .mappings()
+        .map(|mappings| mappings.stats())
+        .unwrap_or_default();
     Json(Stats {
-        cache_hits: hits,
-        cache_misses: misses,
-        hit_rate_pct: rate(hits, misses),
-        cache_entries: 0,
+        cache_hits: cache.hits,
+        cache_misses: cache.misses,
+        hit_rate_pct: cache.hit_rate_pct(),
+        cache_entries: cache.entries,
         active_connections: api.node.connections.count(),
+        revision: api.in_a_fleet().then(|| api.revision()),
     })
-}
-
-fn rate(hits: u64, misses: u64) -> f64 {
-    match hits + misses {
-        0 => 0.0,
-        all => 100.0 * hits as f64 / all as f64,
-    }
 }

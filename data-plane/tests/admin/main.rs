@@ -4,6 +4,7 @@
 mod connections;
 mod destinations;
 mod gate;
+mod mappings;
 mod reload;
 mod rig;
 mod transport;
