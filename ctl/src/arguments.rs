@@ -15,6 +15,9 @@ pub struct Arguments {
     /// Where the control plane is, and who we are.
     #[command(flatten)]
     pub connection: ConnectionArguments,
+    /// Which node, instead of a control plane.
+    #[command(flatten)]
+    pub node_api: crate::node_api::NodeApiArguments,
     /// The form of stdout. There is no YAML output: a YAML reader reads the JSON.
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
     #[arg(env = "MAILSWITCH_OUTPUT", hide_env_values = true, help_heading = "Output")]

@@ -33,6 +33,12 @@ pub struct FollowArguments {
     quiet: bool,
 }
 
+impl FollowArguments {
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+}
+
 /// An operation that is being watched.
 pub struct Follow {
     connection: Connection,

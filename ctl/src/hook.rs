@@ -114,6 +114,32 @@ pub async fn precopy(
     }
 }
 
+/// Runs a command while a single node delays logins, until a deadline. Ctrl-C ends it.
+///
+/// # Errors
+/// It did not succeed, and why; none: we were told to stop.
+pub(crate) async fn under_delay(
+    command: &str,
+    environment: &Environment,
+    until: std::time::Instant,
+    interrupt: &mut Interrupt,
+) -> Result<(), Option<String>> {
+    let mut group = Group::spawn(command, environment).map_err(|error| Some(error.to_string()))?;
+    // Asked to end, it has a moment.
+    let deadline = until.checked_sub(process::GRACE).unwrap_or(until);
+    tokio::select! {
+        ended = group.ended() => ended.map_err(Some),
+        () = tokio::time::sleep_until(deadline.into()) => {
+            group.end().await;
+            Err(Some("it took longer than --max-hold leaves it, and was ended".to_owned()))
+        }
+        () = interrupt.heard() => {
+            group.end().await;
+            Err(None)
+        }
+    }
+}
+
 /// Runs each command when the operation comes to it.
 pub(crate) struct Hooks {
     connection: Connection,

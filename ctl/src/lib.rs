@@ -13,6 +13,7 @@ pub mod follow;
 pub mod hook;
 pub mod import;
 pub mod interrupt;
+pub mod node_api;
 pub mod operation;
 pub mod output;
 pub mod rows;

@@ -57,6 +57,11 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         connection: arguments.connection,
         output: arguments.output,
     };
+    if let Some(url) = &arguments.node_api.node_api
+        && arguments.verb.asks_somebody()
+    {
+        return crate::node_api::run(&arguments.node_api, url, arguments.verb, context.output).await;
+    }
     match arguments.verb {
         Verb::Status(verb) => verb.run(&context).await,
         Verb::Check(verb) => verb.run(&context).await,
@@ -82,6 +87,15 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
 }
 
 impl Verb {
+    /// False: it works on files alone, whoever is named.
+    fn asks_somebody(&self) -> bool {
+        match self {
+            Self::Pki(_) | Self::Completion(_) => false,
+            Self::Check(check) => check.names_no_file(),
+            _ => true,
+        }
+    }
+
     /// For spans: never anything that the caller typed freely.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -328,3 +328,63 @@ fn no_time_at_all_is_not_taken_for_the_fleets_own() {
         assert!(said.contains(flag) && said.contains("no time at all"), "{said}");
     }
 }
+
+#[test]
+fn a_nodes_api_is_asked_with_a_token_over_tls_and_never_without_saying_whom() {
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let node = ["--node-api", "https://127.0.0.1:1", "--token-file", "token"];
+    let with = |arguments: &[&str]| {
+        let mut all = node.to_vec();
+        all.extend(arguments);
+        ctl(folder.path(), &all)
+    };
+    for (arguments, code, word) in [
+        (&["status"][..], 3, "no connection to https://127.0.0.1:1"),
+        (&["node", "list"], 1, "node needs a control plane"),
+        (&["mapping", "list"], 1, "cannot list"),
+        (&["session", "list"], 1, "does not list sessions"),
+        (&["cutover", "alice", "--from", "a", "--to", "b"], 3, "--also"),
+        (
+            &[
+                "cutover",
+                "alice",
+                "--from",
+                "a",
+                "--to",
+                "b",
+                "--single",
+                "--max-hold",
+                "5m",
+            ],
+            1,
+            "from 10s to 120s",
+        ),
+        (&["--node-pin", "ab", "status"], 1, "not 64 hex digits"),
+    ] {
+        let error = said(&mut with(arguments), code);
+        assert!(error.contains(word), "{arguments:?}: {error}");
+    }
+    for (url, word) in [
+        ("http://127.0.0.1:1", "is no address of a management API"),
+        ("https://127.0.0.1:1/path", "is no address of a management API"),
+        ("127.0.0.1:9443", "is no address of a management API"),
+    ] {
+        let error = said(&mut ctl(folder.path(), &["--node-api", url, "status"]), 1);
+        assert!(error.contains(word), "{url}: {error}");
+    }
+    let error = said(
+        &mut ctl(folder.path(), &["--node-api", "https://127.0.0.1:1", "status"]),
+        1,
+    );
+    assert!(error.contains("nothing gives the node's token"), "{error}");
+    // Only a node delays logins, and only it is told which logins belong together.
+    for arguments in [
+        &["session", "delay", "alice", "30"][..],
+        &["cutover", "alice", "--from", "a", "--to", "b", "--also", "al"],
+    ] {
+        let error = said(&mut ctl(folder.path(), arguments), 1);
+        assert!(error.contains("--node-api"), "{error}");
+    }
+}

@@ -6,6 +6,7 @@ pub mod backend;
 mod buffers;
 pub mod drive;
 pub mod feed;
+pub mod hand_over;
 mod http;
 pub(crate) mod lease;
 pub mod listen;

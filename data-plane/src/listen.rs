@@ -18,6 +18,7 @@ use mailswitch_config::table::listener::{Ipv6Socket, Listener, ipv6_socket};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::hand_over::Inherited;
 pub use accept::{Accepted, Entry, accept};
 pub use limits::{Limits, Occupied, Permit, Room};
 
@@ -46,12 +47,16 @@ pub struct Bound {
     pub socket: TcpListener,
 }
 
-/// Binds every listener's sockets. `others` are the further addresses of the file (admin, metrics): they count
+/// Binds every listener's sockets, but for those that were `inherited`. `others` are the further addresses of the file (admin, metrics): they count
 /// for whether an IPv6 socket is dual-stack.
 ///
 /// # Errors
 /// The first socket that cannot be had, with the system's reason.
-pub fn bind_all(listeners: &[Listener], others: &[SocketAddr]) -> Result<Vec<Bound>, BindError> {
+pub fn bind_all(
+    listeners: &[Listener],
+    others: &[SocketAddr],
+    inherited: &Inherited,
+) -> Result<Vec<Bound>, BindError> {
     let addresses = || {
         let all = listeners.iter().flat_map(|listener| &listener.bind);
         all.chain(others).copied()
@@ -60,12 +65,15 @@ pub fn bind_all(listeners: &[Listener], others: &[SocketAddr]) -> Result<Vec<Bou
     for listener in listeners {
         let shared = Arc::new(listener.clone());
         for &address in &listener.bind {
-            let socket =
-                bind(address, ipv6_socket(address.port(), addresses())).map_err(|source| BindError {
-                    listener: listener.name.clone(),
-                    address,
-                    source,
-                })?;
+            let socket = match inherited.take(address) {
+                Some(socket) => adopt(socket),
+                None => bind(address, ipv6_socket(address.port(), addresses())),
+            };
+            let socket = socket.map_err(|source| BindError {
+                listener: listener.name.clone(),
+                address,
+                source,
+            })?;
             bound.push(Bound {
                 listener: Arc::clone(&shared),
                 address: socket.local_addr().unwrap_or(address),
@@ -74,6 +82,11 @@ pub fn bind_all(listeners: &[Listener], others: &[SocketAddr]) -> Result<Vec<Bou
         }
     }
     Ok(bound)
+}
+
+pub(crate) fn adopt(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
 }
 
 pub(crate) fn bind(address: SocketAddr, ipv6: Ipv6Socket) -> io::Result<TcpListener> {

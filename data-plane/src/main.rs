@@ -40,17 +40,32 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let ended = runtime.block_on(async {
         let telemetry = process::start_telemetry(&config)?;
         process::log_warnings(&checked.warnings);
-        let node = mailswitch_data_plane::node::start(config, descriptors, Some(telemetry.page())).await?;
+        let (taking, inherited) = arguments.inherit(&config)?;
+        let page = Some(telemetry.page());
+        let mut node =
+            mailswitch_data_plane::node::start_behind(config, descriptors, page, inherited).await?;
         node.reloader().reads(Origin {
             path: arguments.file().to_owned(),
             environment: Environment::of_process(),
             levels: Some(telemetry.levels()),
         });
         tokio::spawn(process::reload_on_hangup(Arc::clone(node.reloader())));
+        if let Some(taking) = taking {
+            node.take_over(taking).await?;
+        }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
-        process::stop_signal().await?;
+        let successor = tokio::select! {
+            stop = process::stop_signal() => stop.map(|()| None)?,
+            successor = node.offer().taken() => Some(successor),
+        };
+        let end = async {
+            match successor {
+                None => node.stop().await,
+                Some(successor) => node.end_behind(successor).await,
+            }
+        };
         tokio::select! {
-            () = node.stop() => {}
+            () = end => {}
             second = process::stop_signal() => {
                 second?;
                 // At once (behaviour §11): not even for the last traces, whose collector may be what hangs.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 use mailswitch_config::{Findings, NodeConfig, Source};
+use mailswitch_data_plane::hand_over::{Inherited, TakeError, Taking};
 use mailswitch_data_plane::node::reload::Reloader;
 use mailswitch_telemetry::{Logs, Service, StartError, Telemetry, name};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -23,6 +24,11 @@ pub(crate) struct Arguments {
     /// The configuration; without it the one that PROXY_CONFIG names.
     #[arg(value_name = "CONFIG.toml")]
     config: Option<PathBuf>,
+
+    /// Take the sockets over from the node on this machine that has them: as soon as this one can serve, the other
+    /// accepts no more, lets its connections end (`shutdown_grace`), and ends. No connection is refused in between.
+    #[arg(long, conflicts_with = "check")]
+    take_over: bool,
 
     /// Only check a configuration, and what it names: each destination is asked up to the login. Nothing is bound, no
     /// credential is sent. Ends with 0 or 1.
@@ -62,6 +68,28 @@ impl Arguments {
     pub(crate) fn file(&self) -> &Path {
         let file = self.check.as_ref().or(self.config.as_ref());
         file.map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// Asks for the sockets of the configuration.
+    ///
+    /// # Errors
+    /// Nobody offers them.
+    pub(crate) fn inherit(
+        &self,
+        config: &NodeConfig,
+    ) -> Result<(Option<Taking>, Option<Inherited>), TakeError> {
+        if !self.take_over {
+            return Ok((None, None));
+        }
+        let listeners = config
+            .listeners
+            .iter()
+            .flat_map(|listener| listener.bind.iter().copied());
+        let others = config.metrics.iter().map(|metrics| metrics.bind);
+        let admin = config.admin.iter().map(|admin| admin.bind);
+        let addresses: Vec<_> = listeners.chain(others).chain(admin).collect();
+        let (taking, inherited) = Taking::ask(&addresses)?;
+        Ok((Some(taking), Some(inherited)))
     }
 
     pub(crate) fn task(&self) -> Task {

@@ -108,6 +108,8 @@ pub struct Sessions {
     draining: AtomicBool,
     /// The left mark is on the disk, or on its way there (promise N2).
     left: AtomicBool,
+    /// The process that handed its sockets over still has sessions, which are not in here.
+    predecessor: AtomicBool,
     serial: AtomicU64,
     waiting: AtomicUsize,
     /// Woken when a hold may have quiesced.
@@ -164,6 +166,7 @@ impl Sessions {
             policy: RwLock::new(policy),
             draining: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            predecessor: AtomicBool::new(false),
             serial: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             quiesced: Arc::default(),
@@ -272,13 +275,31 @@ impl Sessions {
         self.left.load(Ordering::SeqCst)
     }
 
+    /// The process that had our sockets before still has sessions: nothing is acknowledged until it is gone, because what
+    /// we would say is not true of this machine.
+    pub fn follow_a_predecessor(&self) {
+        self.predecessor.store(true, Ordering::SeqCst);
+    }
+
+    /// It is gone, and its sessions with it.
+    pub fn predecessor_is_gone(&self) {
+        self.predecessor.store(false, Ordering::SeqCst);
+        self.quiesced.notify_one();
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn has_a_predecessor(&self) -> bool {
+        self.predecessor.load(Ordering::SeqCst)
+    }
+
     /// The proof of a goodbye: nobody is admitted, and no session is left. Who registers after the order to drain is
     /// refused by its first look; who registered before it is found here until its leg is over (A2, Q2).
     #[must_use]
     pub fn are_all_over(&self) -> bool {
         // No session is filed anew meanwhile: for a moment it would stand nowhere.
         let _filing = self.filing.read();
-        self.is_draining() && self.shards.all().is_empty()
+        self.is_draining() && !self.has_a_predecessor() && self.shards.all().is_empty()
     }
 
     /// The process goes away: everybody ends.

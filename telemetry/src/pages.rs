@@ -66,6 +66,21 @@ impl Pages {
         TcpListener::bind(address).await.map(Self)
     }
 
+    /// On a socket that listens already.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn on(socket: std::net::TcpListener) -> std::io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket).map(Self)
+    }
+
+    /// The socket itself.
+    #[must_use]
+    pub const fn socket(&self) -> &TcpListener {
+        &self.0
+    }
+
     /// Where it listens, for port 0.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ pub use kind::Kind;
 #[derive(Debug, clap::Args)]
 pub struct CheckArguments {
     /// What to check; several times for several files.
-    #[arg(long, short, value_name = "FILE", required_unless_present = "path")]
+    #[arg(long, short, value_name = "FILE")]
     file: Vec<PathBuf>,
     /// The same, without --file.
     #[arg(value_name = "FILE")]
@@ -55,11 +55,21 @@ pub struct Report {
 }
 
 impl CheckArguments {
+    /// Somebody is to be asked, not a file to be read.
+    pub(crate) fn names_no_file(&self) -> bool {
+        self.file.is_empty() && self.path.is_empty()
+    }
+
     /// Checks every file, probes what the good ones name, and prints everything that was found.
     ///
     /// # Errors
     /// A file cannot be read.
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        // Not said by the parser: with --node-api none is needed.
+        if self.names_no_file() {
+            return Err(Failure::usage("nothing says what to check")
+                .remedy("name a file, or a node with --node-api URL"));
+        }
         let given: Vec<_> = self.file.iter().chain(&self.path).collect();
         let kinds: Vec<_> = given
             .iter()

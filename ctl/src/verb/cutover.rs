@@ -11,6 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::follow::{Follow, FollowArguments};
 use crate::hook::{Commands, Environment, HookName, precopy};
 use crate::interrupt::Interrupt;
+use crate::node_api::Plan;
 use crate::operation::{Ended, ResultView};
 
 /// `cutover ID --from A --to B`
@@ -26,8 +27,11 @@ pub struct CutoverArguments {
     #[arg(long, value_name = "DESTINATION")]
     to: String,
     /// The identifier belongs to no account, and moves alone.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "also")]
     single: bool,
+    /// With --node-api: another login of the same account, several times or with commas. A fleet knows them.
+    #[arg(long, value_name = "LOGIN", value_delimiter = ',')]
+    also: Vec<String>,
     /// A command to run before the hold: the long first copy.
     #[arg(long, value_name = "COMMAND")]
     precopy: Option<String>,
@@ -74,12 +78,42 @@ Commands are run by /bin/sh in a process group of their own, which is ended befo
 Exit 0 is success. What they print goes to stderr.";
 
 impl CutoverArguments {
+    /// A node that runs alone knows no accounts: whoever asks says which logins belong together.
+    pub(crate) fn for_one_node(self) -> Result<Plan, Failure> {
+        if !self.single && self.also.is_empty() {
+            return Err(Failure::new(
+                Exit::Precondition,
+                format!(
+                    "a node that runs alone does not know which other logins {} has",
+                    self.identifier
+                ),
+            )
+            .remedy("name them with --also, or say --single: half an account must not move by accident"));
+        }
+        Ok(Plan {
+            logins: std::iter::once(self.identifier).chain(self.also).collect(),
+            from: self.from,
+            to: self.to,
+            precopy: self.precopy,
+            commands: self.under_hold.commands(),
+            max_hold: self.under_hold.max_hold,
+            dry_run: self.change.dry_run,
+            quiet: self.follow.is_quiet(),
+        })
+    }
+
     /// Moves the account.
     ///
     /// # Errors
     /// It is refused, or a precopy fails: nothing was changed. Or the control plane was lost before it said whether
     /// the operation began.
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
+        if !self.also.is_empty() {
+            return Err(
+                Failure::usage("--also is for --node-api: a fleet knows the logins of an account")
+                    .remedy("tell it: `mailswitchctl account import`"),
+            );
+        }
         let mut interrupt = Interrupt::listen()?;
         let mut connection = context.connect().await?;
         let request = self.request();

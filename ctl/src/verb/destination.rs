@@ -37,6 +37,16 @@ struct Reset {
     nodes: Vec<NodeReset>,
 }
 
+impl ResetArguments {
+    pub(crate) fn destination(&self) -> &str {
+        &self.destination
+    }
+
+    pub(crate) const fn is_dry_run(&self) -> bool {
+        self.change.dry_run
+    }
+}
+
 impl DestinationVerb {
     /// Does it.
     ///

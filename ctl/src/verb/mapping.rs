@@ -122,6 +122,10 @@ impl MappingVerb {
 }
 
 impl SetArguments {
+    pub(crate) fn parts(&self) -> (&str, &str, &ChangeArguments) {
+        (&self.identifier, &self.destination, &self.change)
+    }
+
     async fn run(self, context: &Context) -> Result<CommittedView, Failure> {
         let change = self.change.context();
         let request = MappingSetRequest {
@@ -141,6 +145,10 @@ impl SetArguments {
 }
 
 impl UnsetArguments {
+    pub(crate) fn parts(&self) -> (&str, &ChangeArguments) {
+        (&self.identifier, &self.change)
+    }
+
     async fn run(self, context: &Context) -> Result<CommittedView, Failure> {
         let change = self.change.context();
         let request = MappingUnsetRequest {

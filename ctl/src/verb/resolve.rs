@@ -47,6 +47,10 @@ pub struct ResolveView {
 }
 
 impl ResolveArguments {
+    pub(crate) fn login(&self) -> &str {
+        &self.login
+    }
+
     /// Prints it.
     ///
     /// # Errors

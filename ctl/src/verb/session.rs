@@ -17,6 +17,35 @@ pub enum SessionVerb {
     /// End sessions: all of an account, or one. Exit 7 when a node did not hear it. SMTP and LMTP that is passed
     /// through is not routed by account, and goes on.
     Kick(KickArguments),
+    /// Hold the logins of an identifier for a while, or let them go on: `session delay ID 30`. Only with --node-api: a fleet
+    /// holds accounts by `cutover`.
+    Delay(DelayArguments),
+}
+
+/// `session delay`
+#[derive(Debug, clap::Args)]
+pub struct DelayArguments {
+    /// The identifier, in the form in which it signs in.
+    identifier: String,
+    /// Logins that begin within this time wait until it is over, each at most 120 s; 0 lets them go on.
+    #[arg(value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    seconds: u64,
+    #[command(flatten)]
+    change: ChangeArguments,
+}
+
+impl DelayArguments {
+    pub(crate) fn identifier(&self) -> &str {
+        &self.identifier
+    }
+
+    pub(crate) const fn seconds(&self) -> u64 {
+        self.seconds
+    }
+
+    pub(crate) const fn is_dry_run(&self) -> bool {
+        self.change.dry_run
+    }
 }
 
 /// `session list`
@@ -58,6 +87,10 @@ impl SessionVerb {
         match self {
             Self::List(arguments) => arguments.run(context).await,
             Self::Kick(arguments) => arguments.run(context).await,
+            Self::Delay(_) => Err(
+                Failure::usage("logins are delayed on one node, and none is named")
+                    .remedy("give --node-api URL; a fleet holds an account while it moves: `cutover`"),
+            ),
         }
     }
 }
@@ -85,6 +118,15 @@ impl ListArguments {
 }
 
 impl KickArguments {
+    /// None: one session is meant.
+    pub(crate) fn identifier(&self) -> Option<&str> {
+        self.identifier.as_deref()
+    }
+
+    pub(crate) const fn is_dry_run(&self) -> bool {
+        self.change.dry_run
+    }
+
     async fn run(self, context: &Context) -> Result<Exit, Failure> {
         let change = self.change.context();
         let one = self.session.is_some();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 
 use super::Api;
@@ -15,6 +16,9 @@ use crate::sessions::Which;
 const LONGEST_DELAY: u64 = 86_400;
 /// How long the answer to a kick waits for the ends of what was kicked: longer than a backend may take to close.
 const ENDS_WITHIN: Duration = Duration::from_secs(4);
+
+/// Of those that were kicked, how many have not ended: `mailswitchctl cutover` proves nothing before there are none.
+const STILL_OPEN: HeaderName = HeaderName::from_static("mailswitch-still-open");
 
 /// Ends the sessions of an identifier, and lets its logins in progress resolve anew. Answered when all that has ended: what
 /// follows in a script finds nobody on the side that was left.
@@ -32,7 +36,11 @@ pub(super) async fn kick(State(api): State<Arc<Api>>, parameters: Parameters) ->
         open = kicked.open,
         "management API: sessions are kicked"
     );
-    Ok(line(format_args!("kicked {}", kicked.signalled)))
+    let mut answer = line(format_args!("kicked {}", kicked.signalled));
+    answer
+        .headers_mut()
+        .insert(STILL_OPEN, HeaderValue::from(kicked.open));
+    Ok(answer)
 }
 
 /// Holds the logins of an identifier that begin within the time; 0 lets them go on.

@@ -52,6 +52,19 @@ impl AdminSocket {
         crate::listen::bind(address, ipv6).map(Self)
     }
 
+    /// On a socket that listens already.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub(crate) fn on(socket: std::net::TcpListener) -> io::Result<Self> {
+        crate::listen::adopt(socket).map(Self)
+    }
+
+    /// The socket itself.
+    pub(crate) const fn socket(&self) -> &TcpListener {
+        &self.0
+    }
+
     /// As bound.
     ///
     /// # Errors

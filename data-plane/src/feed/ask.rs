@@ -50,6 +50,10 @@ impl Stream<'_> {
 
     /// Says which armings began to rest on the lease. They are on the disk: the lease was asked for behind that.
     pub(super) async fn say_armings(&mut self) {
+        // Not for the process before us.
+        if self.node.knowledge.sessions().has_a_predecessor() {
+            return;
+        }
         for (arming, applied) in self.node.knowledge.sessions().newly_resting() {
             self.say_arming(arming, applied).await;
         }

@@ -24,6 +24,10 @@ impl Stream<'_> {
         if self.node.membership == Membership::Left {
             return;
         }
+        // What we would say of our sessions is not true of the process before us.
+        if self.node.knowledge.sessions().has_a_predecessor() {
+            return;
+        }
         let Some(durable) = self.node.writer.durable().borrow().position else {
             return;
         };

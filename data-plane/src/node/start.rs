@@ -26,6 +26,7 @@ use crate::admin::{AdminSocket, Api};
 use crate::backend::loops::OwnListeners;
 use crate::backend::{self, Backends};
 use crate::feed::{Feed, Host};
+use crate::hand_over::{Inherited, Offer, TakeError, Taking};
 use crate::listen::{self, BindError, Bound, Entry, Limits, Room, bind_all};
 use crate::policy::Policy;
 use crate::report::Report;
@@ -82,6 +83,13 @@ pub struct Running {
     pub(super) tasks: JoinSet<()>,
     pub(super) feed: Option<JoinHandle<()>>,
     pub(super) feed_stop: CancellationToken,
+    /// Connections are accepted from then on.
+    open: CancellationToken,
+    /// The sockets are another node's from then on.
+    pub(super) handed_over: CancellationToken,
+    /// The longest `preauth_timeout` of a listener.
+    pub(super) longest_dialogue: Duration,
+    offer: Offer,
     addresses: Vec<SocketAddr>,
     admin_address: Option<SocketAddr>,
     reloader: Arc<Reloader>,
@@ -92,6 +100,41 @@ impl Running {
     #[must_use]
     pub fn node(&self) -> &Arc<Node> {
         &self.node
+    }
+
+    /// Its sockets, for a node that takes over.
+    pub fn offer(&mut self) -> Offer {
+        std::mem::take(&mut self.offer)
+    }
+
+    /// Takes over, as soon as it can serve; the other node is followed to its end.
+    ///
+    /// # Errors
+    /// It cannot serve in time: the other node goes on.
+    pub async fn take_over(&self, taking: Taking) -> Result<(), TakeError> {
+        let ready = async {
+            while self.node.knowledge.readiness() != Readiness::Serving {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        if tokio::time::timeout(READY_WITHIN, ready).await.is_err() {
+            return Err(TakeError::NotReady(READY_WITHIN));
+        }
+        let predecessor = taking.go();
+        self.open.cancel();
+        tracing::info!("the sockets are taken over");
+        let node = Arc::clone(&self.node);
+        tokio::spawn(async move {
+            if let Ok(predecessor) = predecessor
+                && let Err(error) = predecessor.gone().await
+            {
+                tracing::error!(%error, "the end of the node before this one cannot be seen: nothing is acknowledged");
+                return;
+            }
+            tracing::info!("the node before this one is gone");
+            node.knowledge.sessions().predecessor_is_gone();
+        });
+        Ok(())
     }
 
     /// What it listens on, with the ports that the system chose.
@@ -113,12 +156,33 @@ impl Running {
     }
 }
 
+/// Between two looks at whether it can serve.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A node that takes over syncs in a second or two; one that does not in this time has no control plane.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
 /// Starts a node. `descriptors`: how many this process may open; `page`: what `/metrics` shows; none: telemetry was
 /// not started, and nothing is counted.
 ///
 /// # Errors
 /// What is wrong; nothing is served then.
 pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> Result<Running, StartError> {
+    start_behind(config, descriptors, page, None).await
+}
+
+/// As `start`. With `inherited` sockets nobody is served before [`Running::take_over`].
+///
+/// # Errors
+/// As `start`.
+pub async fn start_behind(
+    config: NodeConfig,
+    descriptors: u64,
+    page: Option<Page>,
+    inherited: Option<Inherited>,
+) -> Result<Running, StartError> {
+    let takes_over = inherited.is_some();
+    let inherited = inherited.unwrap_or_default();
+    let mut offer = Offer::default();
     let started = config.clone();
     let tls = ServerTls::new(&config.tls)?;
     if tls.may_show_self_signed() && config.listeners.iter().any(|one| one.tls != TlsMode::Plain) {
@@ -136,18 +200,31 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
     let others: Vec<SocketAddr> = others
         .chain(config.metrics.iter().map(|metrics| metrics.bind))
         .collect();
-    let bound = bind_all(&config.listeners, &others)?;
+    let bound = bind_all(&config.listeners, &others, &inherited)?;
+    for bound in &bound {
+        offer.add(bound.address, &bound.socket);
+    }
+    let listeners = config.listeners.iter();
+    let longest_dialogue = listeners.map(|listener| listener.preauth_timeout).max();
     let addresses: Vec<SocketAddr> = bound.iter().map(|bound| bound.address).collect();
     let admin_socket = config
         .admin
         .as_ref()
-        .map(|admin| bind_admin(admin, &config.listeners, &others))
+        .map(|admin| bind_admin(admin, &config.listeners, &others, &inherited))
         .transpose()?;
+    if let (Some(admin), Some(socket)) = (&config.admin, &admin_socket) {
+        offer.add(admin.bind, socket.socket());
+    }
     let admin = config.admin;
     let pages = match (config.metrics, page) {
         (Some(Metrics { bind }), Some(page)) => {
-            let pages = Pages::bind(bind).await;
-            Some((pages.map_err(|source| StartError::Pages { bind, source })?, page))
+            let pages = match inherited.take(bind) {
+                Some(socket) => Pages::on(socket),
+                None => Pages::bind(bind).await,
+            };
+            let pages = pages.map_err(|source| StartError::Pages { bind, source })?;
+            offer.add(bind, pages.socket());
+            Some((pages, page))
         }
         _ => None,
     };
@@ -174,6 +251,13 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
     });
     let fronts = fronts(bound, &node);
     let mut running = serve(node, fronts, addresses, room, started);
+    running.offer = offer;
+    running.longest_dialogue = longest_dialogue.unwrap_or_default();
+    if takes_over {
+        running.node.knowledge.sessions().follow_a_predecessor();
+    } else {
+        running.open.cancel();
+    }
     if let Some(feed) = feed {
         let stop = running.feed_stop.clone();
         let host: Arc<dyn Host> = Arc::clone(&running.node) as Arc<dyn Host>;
@@ -185,15 +269,28 @@ pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> 
         running.admin_address = socket.address().ok();
         let (node, reloader) = (Arc::clone(&running.node), Arc::clone(&running.reloader));
         let api = Api::new(node, admin, running.accepting.clone(), reloader);
-        running.tasks.spawn(socket.serve(api));
+        let (open, handed_over) = (running.open.clone(), running.handed_over.clone());
+        running.tasks.spawn(async move {
+            open.cancelled().await;
+            tokio::select! {
+                () = socket.serve(api) => {}
+                () = handed_over.cancelled() => {}
+            }
+        });
     }
     if let Some((pages, page)) = pages {
-        running.tasks.spawn(serve_pages(
+        let open = running.open.clone();
+        let serving = serve_pages(
             pages,
             page,
             Arc::clone(&running.node),
             running.accepting.clone(),
-        ));
+            running.handed_over.clone(),
+        );
+        running.tasks.spawn(async move {
+            open.cancelled().await;
+            serving.await;
+        });
     }
     Ok(running)
 }
@@ -202,15 +299,25 @@ fn bind_admin(
     admin: &Admin,
     listeners: &[Listener],
     others: &[SocketAddr],
+    inherited: &Inherited,
 ) -> Result<AdminSocket, StartError> {
     let bind = admin.bind;
     let all = listeners.iter().flat_map(|listener| &listener.bind).chain(others);
-    AdminSocket::bind(bind, ipv6_socket(bind.port(), all.copied()))
-        .map_err(|source| StartError::Admin { bind, source })
+    let socket = match inherited.take(bind) {
+        Some(socket) => AdminSocket::on(socket),
+        None => AdminSocket::bind(bind, ipv6_socket(bind.port(), all.copied())),
+    };
+    socket.map_err(|source| StartError::Admin { bind, source })
 }
 
 /// Until the process ends: a supervisor is to read "stopping" while sessions have their grace.
-async fn serve_pages(pages: Pages, page: Page, node: Arc<Node>, accepting: CancellationToken) {
+async fn serve_pages(
+    pages: Pages,
+    page: Page,
+    node: Arc<Node>,
+    accepting: CancellationToken,
+    handed_over: CancellationToken,
+) {
     let health = move || match node.knowledge.readiness() {
         _ if accepting.is_cancelled() => Health::Stopping,
         Readiness::Serving => Health::Ready,
@@ -218,7 +325,7 @@ async fn serve_pages(pages: Pages, page: Page, node: Arc<Node>, accepting: Cance
         Readiness::Left => Health::NotReady("it has left the fleet".to_owned()),
         Readiness::NotSynced => Health::NotReady("it has not synced with the control plane".to_owned()),
     };
-    if let Err(error) = pages.serve(page, health, std::future::pending()).await {
+    if let Err(error) = pages.serve(page, health, handed_over.cancelled_owned()).await {
         tracing::error!(%error, "the pages of metrics and readiness are no longer served");
     }
 }
@@ -296,6 +403,7 @@ fn serve(
 ) -> Running {
     let limits = Limits::new(room);
     let accepting = CancellationToken::new();
+    let open = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let mut doors: Vec<Arc<Door>> = Vec::new();
     for (bound, front) in fronts {
@@ -325,14 +433,15 @@ fn serve(
             doors.push(Arc::clone(&door));
         }
         tracing::info!(listener = %front.name, address = %bound.address, "listening");
-        tasks.spawn(listen::accept(
-            bound.socket,
-            Arc::clone(&door.entry),
-            accepting.clone(),
-            move |accepted| {
+        let (stop, open) = (accepting.clone(), open.clone());
+        tasks.spawn(async move {
+            open.cancelled().await;
+            let entry = Arc::clone(&door.entry);
+            let serve = move |accepted| {
                 tokio::spawn(session::run(accepted, door.front.load_full()));
-            },
-        ));
+            };
+            listen::accept(bound.socket, entry, stop, serve).await;
+        });
     }
     tasks.spawn(sweep(Arc::clone(&node)));
     tasks.spawn(figures(Arc::clone(&node)));
@@ -345,6 +454,10 @@ fn serve(
         tasks,
         feed: None,
         feed_stop: CancellationToken::new(),
+        open,
+        handed_over: CancellationToken::new(),
+        longest_dialogue: Duration::ZERO,
+        offer: Offer::default(),
         addresses,
         admin_address: None,
     }

@@ -6,15 +6,37 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Running;
+use crate::hand_over::Successor;
 use crate::session::control::Phase;
 
 /// What is ended after the grace is followed to its end for this long: the time that a backend may take to close.
 const LAST_MOMENT: Duration = Duration::from_secs(4);
 
+/// Between two looks at who has not signed in.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 impl Running {
+    /// Ends the node, whose sockets another one has: who is connected may still sign in, because a goodbye would be a
+    /// login that failed; then it ends as at any stop.
+    pub async fn end_behind(self, successor: Successor) {
+        tracing::info!("another node has taken the sockets over");
+        self.handed_over.cancel();
+        self.accepting.cancel();
+        let signed_in = async {
+            while self.node.connections.before_login() > 0 {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // Each is ended by its own preauth_timeout, if by nothing else.
+        let _ = timeout(self.longest_dialogue + LAST_MOMENT, signed_in).await;
+        self.stop().await;
+        drop(successor);
+    }
+
     /// Ends the node.
     pub async fn stop(mut self) {
         self.accepting.cancel();
+        drop(self.offer());
         let connections = &self.node.connections;
         let sessions = self.node.knowledge.sessions();
         connections.stop(Phase::BeforeLogin);

@@ -141,6 +141,14 @@ impl Connections {
         self.open.lock().controls.len()
     }
 
+    /// How many have not signed in.
+    #[must_use]
+    pub fn before_login(&self) -> usize {
+        let open = self.open.lock();
+        let waiting = |control: &&Arc<Control>| control.phase() == Phase::BeforeLogin;
+        open.controls.values().filter(waiting).count()
+    }
+
     /// Ends the bridges in which nothing has moved for `bridge_idle`. Called now and then: no session has a timer.
     pub fn end_idle(&self, bridge_idle: Duration) {
         let now = Instant::now();

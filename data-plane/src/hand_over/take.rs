@@ -1,0 +1,143 @@
+//! The side that takes the sockets.
+
+use std::collections::HashMap;
+use std::io::{self, IoSliceMut, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use super::{GO, YES, name_of};
+
+/// The other node answers from memory.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Why nothing was taken over. The other node, if there is one, goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// Nobody offers any of the sockets.
+    #[error(
+        "no node on this machine offers the sockets of this configuration; start this one without --take-over"
+    )]
+    Nobody,
+    /// A process of somebody else pretends to.
+    #[error("a process of user {0} offers the sockets of this configuration, and is not believed")]
+    Stranger(u32),
+    /// It does not answer as it should.
+    #[error("the node that has the sockets does not answer")]
+    Lost(#[from] io::Error),
+    /// The node did not become able to serve.
+    #[error(
+        "this node cannot serve after {0:?}: it has not synced with the control plane; the other node goes on"
+    )]
+    NotReady(Duration),
+}
+
+/// Sockets that another node has handed over: each is taken by whoever would bind its address.
+#[derive(Debug, Default)]
+pub struct Inherited(Mutex<HashMap<SocketAddr, OwnedFd>>);
+
+/// The conversation with the node that has the sockets, until "go".
+#[derive(Debug)]
+pub struct Taking(UnixStream);
+
+/// The node before us, which still has connections.
+#[derive(Debug)]
+pub struct Predecessor(UnixStream);
+
+impl Inherited {
+    /// The socket of an address, once.
+    #[must_use]
+    pub fn take(&self, address: SocketAddr) -> Option<TcpListener> {
+        let socket = self.0.lock().remove(&address)?;
+        Some(TcpListener::from(socket))
+    }
+}
+
+impl Taking {
+    /// Asks for the sockets of these addresses. Those that the other node has not are absent.
+    ///
+    /// # Errors
+    /// Nobody offers them.
+    pub fn ask(addresses: &[SocketAddr]) -> Result<(Self, Inherited), TakeError> {
+        let taking = Self(connect(addresses)?);
+        taking.0.set_read_timeout(Some(ANSWER))?;
+        let mut sockets = HashMap::new();
+        for address in addresses {
+            if let Some(socket) = taking.socket(*address)? {
+                sockets.insert(*address, socket);
+            }
+        }
+        Ok((taking, Inherited(Mutex::new(sockets))))
+    }
+
+    fn socket(&self, address: SocketAddr) -> Result<Option<OwnedFd>, TakeError> {
+        (&self.0).write_all(format!("{address}\n").as_bytes())?;
+        let mut answer = [0];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut beside = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(
+            self.0.as_fd(),
+            &mut [IoSliceMut::new(&mut answer)],
+            &mut beside,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+        .map_err(io::Error::from)?;
+        if received.bytes == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        let descriptor = beside.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        Ok(descriptor.filter(|_| answer[0] == YES))
+    }
+
+    /// From here on this node serves, and the other accepts no more.
+    ///
+    /// # Errors
+    /// The other node is gone, and its sockets are ours alone: never a reason not to serve.
+    pub fn go(self) -> Result<Predecessor, TakeError> {
+        (&self.0).write_all(format!("{GO}\n").as_bytes())?;
+        Ok(Predecessor(self.0))
+    }
+}
+
+impl Predecessor {
+    /// Waits for its end: of the process, whatever ended it.
+    ///
+    /// # Errors
+    /// Its end cannot be seen.
+    pub async fn gone(self) -> io::Result<()> {
+        tokio::task::spawn_blocking(move || {
+            self.0.set_read_timeout(None)?;
+            // It never says anything; a reset is an end too.
+            match (&self.0).read(&mut [0]) {
+                Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
+                _ => Ok(()),
+            }
+        })
+        .await
+        .unwrap_or(Ok(()))
+    }
+}
+
+fn connect(addresses: &[SocketAddr]) -> Result<UnixStream, TakeError> {
+    for address in addresses {
+        let Ok(stream) = UnixStream::connect_addr(&name_of(*address)?) else {
+            continue;
+        };
+        // Anybody can take a name while it is free: sockets are taken from our own user or root.
+        let peer = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)
+            .map_err(io::Error::from)?;
+        return match peer.uid() {
+            0 => Ok(stream),
+            uid if uid == nix::unistd::geteuid().as_raw() => Ok(stream),
+            uid => Err(TakeError::Stranger(uid)),
+        };
+    }
+    Err(TakeError::Nobody)
+}
