@@ -1,9 +1,9 @@
-//! The dialogue toward the backend, in two parts with the credential guard between them:
-//! `handshake` -> `Ready` -> `clear` -> `Cleared` -> `replay` -> `Answer`.
+//! The dialogue toward the backend, in two parts: `handshake` -> `Ready` -> `replay` -> `Answer`.
 //!
 //! The data plane makes its promise check between the parts (A1), and may drop a `Ready` leg and dial another
-//! without the backend having seen anything of the credential. `Cleared` can be made only of a leg that is
-//! encrypted or allowed to be in clear: a credential in clear does not compile by accident.
+//! without the backend having seen anything of the credential. The credential guard stands in the handshake, before
+//! the backend is told anything (behaviour §4): `Ready` can be made only of a leg that is encrypted or allowed to be
+//! in clear, so that a credential in clear does not compile by accident.
 
 pub(crate) mod opening;
 pub(crate) mod replaying;
@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use self::opening::Handshaking;
+use self::opening::{Cleared, Guarded, Handshaking};
 use crate::attributes::{ClientAttributes, Helo};
 use crate::command::{ClientCommand, Kind};
 use crate::dialogue::Dialogue;
-use crate::failure::{HandshakeError, InsecureLeg, ReplayError};
+use crate::failure::{HandshakeError, ReplayError};
 use crate::input::TlsEstablished;
 use crate::sasl::Credential;
 use crate::{Protocol, imap, managesieve, pop3, submission};
@@ -32,17 +32,22 @@ pub type Replay = Box<dyn Dialogue<Done = Result<Answer, ReplayError>> + Send>;
 pub fn handshake(command: &ClientCommand, config: HandshakeConfig) -> Handshake {
     let HandshakeConfig {
         leg,
+        plaintext,
         announce,
         helo,
         hostname,
     } = config;
+    let guarded = Guarded { leg, plaintext };
     match &command.0 {
-        Kind::Imap(tag) => Box::new(Handshaking::new(imap::Handshake::new(tag.clone(), announce), leg)),
-        Kind::Pop3(utf8) => Box::new(Handshaking::new(pop3::Handshake::new(*utf8, announce), leg)),
-        Kind::ManageSieve => Box::new(Handshaking::new(managesieve::Handshake::new(announce), leg)),
+        Kind::Imap(tag) => Box::new(Handshaking::new(
+            imap::Handshake::new(tag.clone(), announce),
+            guarded,
+        )),
+        Kind::Pop3(utf8) => Box::new(Handshaking::new(pop3::Handshake::new(*utf8, announce), guarded)),
+        Kind::ManageSieve => Box::new(Handshaking::new(managesieve::Handshake::new(announce), guarded)),
         Kind::Submission => Box::new(Handshaking::new(
             submission::Handshake::new(announce, helo, hostname),
-            leg,
+            guarded,
         )),
     }
 }
@@ -52,6 +57,8 @@ pub fn handshake(command: &ClientCommand, config: HandshakeConfig) -> Handshake 
 pub struct HandshakeConfig {
     /// The leg as the destination wants it.
     pub leg: BackendLeg,
+    /// Whether it may be given a credential in clear.
+    pub plaintext: PlaintextAuth,
     /// What the backend is told about the client.
     pub announce: Announce,
     /// The client's own EHLO argument: said again to the backend.
@@ -124,11 +131,17 @@ pub enum Leg {
     Clear,
 }
 
-/// A leg that waits for the credential.
+/// A leg that waits for the credential, and may be given it.
+///
+/// It comes out of a handshake, behind the guard, and nowhere else:
+/// ```compile_fail,E0451
+/// # use mailswitch_dialogue::{Announced, Ready};
+/// let in_clear = Ready { announced: Announced::Nothing, ..todo!() };
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct Ready {
-    pub(crate) leg: Leg,
+    pub(crate) cleared: Cleared,
     pub(crate) announced: Announced,
     pub(crate) kind: ReadyKind,
 }
@@ -156,7 +169,7 @@ impl Ready {
     /// How it is protected.
     #[must_use]
     pub const fn leg(&self) -> Leg {
-        self.leg
+        self.cleared.leg()
     }
 
     /// What the backend was told about the client.
@@ -174,37 +187,11 @@ impl Ready {
         }
     }
 
-    /// The credential guard.
-    ///
-    /// # Errors
-    /// When the leg is in clear and the destination does not allow that.
-    pub fn clear(self, policy: PlaintextAuth) -> Result<Cleared, InsecureLeg> {
-        match (self.leg, policy) {
-            (Leg::Encrypted, _) | (Leg::Clear, PlaintextAuth::Allowed) => Ok(Cleared(self.kind)),
-            (Leg::Clear, PlaintextAuth::Refused) => Err(InsecureLeg),
-        }
-    }
-}
-
-/// A leg that may be given the credential.
-///
-/// A leg that has not passed the guard has no way to it:
-/// ```compile_fail,E0599
-/// # use mailswitch_dialogue::{Credential, Ready};
-/// fn in_clear(ready: Ready, credential: &Credential) {
-///     let _ = ready.replay(credential);
-/// }
-/// ```
-#[derive(Debug)]
-#[must_use]
-pub struct Cleared(ReadyKind);
-
-impl Cleared {
     /// Replays the client's login: the first step sends it. The credential is copied into wiped memory, so that a
     /// leg that is dropped because a promise check failed can be followed by another.
     #[must_use]
     pub fn replay(self, credential: &Credential) -> Replay {
-        match self.0 {
+        match self.kind {
             ReadyKind::Imap(leg) => Box::new(imap::replay(leg, credential)),
             ReadyKind::Pop3(_) => Box::new(pop3::replay(credential)),
             ReadyKind::ManageSieve => Box::new(managesieve::replay(credential)),

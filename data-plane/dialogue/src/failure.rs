@@ -105,13 +105,19 @@ pub enum HandshakeError {
         /// What came.
         said: Said,
     },
+    /// The credential guard: nothing was said.
+    #[error(transparent)]
+    Insecure(#[from] InsecureLeg),
 }
 
 impl HandshakeError {
     /// Whose side failed.
     #[must_use]
     pub const fn side(&self) -> Side {
-        Side::Backend
+        match self {
+            Self::Insecure(insecure) => insecure.side(),
+            _ => Side::Backend,
+        }
     }
 
     /// Only a lost connection is tried again: what was refused in protocol would be refused again.
@@ -126,7 +132,10 @@ impl HandshakeError {
     /// Everything after the TCP connection may be about this one client.
     #[must_use]
     pub const fn breaker(&self) -> BreakerClass {
-        BreakerClass::Client
+        match self {
+            Self::Insecure(insecure) => insecure.breaker(),
+            _ => BreakerClass::Client,
+        }
     }
 }
 

@@ -32,8 +32,8 @@ mod xtext;
 
 pub use attributes::{ClientAttributes, Helo, Hops, InvalidSessionId, SessionId, Transport};
 pub use backend::{
-    Announce, Announced, Answer, BackendLeg, Cleared, Handshake, HandshakeConfig, Leg, PlaintextAuth, Ready,
-    Relay, Replay, Utf8Announced, handshake,
+    Announce, Announced, Answer, BackendLeg, Handshake, HandshakeConfig, Leg, PlaintextAuth, Ready, Relay,
+    Replay, Utf8Announced, handshake,
 };
 pub use client::{
     AccessConfig, CleartextAuth, ClientLeg, ClientOutcome, ClientSide, ClientSideConfig, Login, Method,

@@ -5,7 +5,7 @@
 
 mod support;
 
-use mailswitch_dialogue::{Announce, BackendLeg, Dialogue, PlaintextAuth, Protocol};
+use mailswitch_dialogue::{Announce, BackendLeg, Dialogue, Protocol};
 use peak_alloc::PeakAlloc;
 use support::*;
 
@@ -143,10 +143,7 @@ fn memory_before_login_is_bounded() {
         let replay = || {
             let handshake = backend(protocol, leg(BackendLeg::Plain, Announce::Nothing));
             let ready = run(handshake, &[greeting]).done.unwrap().unwrap();
-            ready
-                .clear(PlaintextAuth::Allowed)
-                .unwrap()
-                .replay(&login(protocol).credential)
+            ready.replay(&login(protocol).credential)
         };
         let peak = peak(replay, b"", pattern, LONG);
         assert!(peak < MOST, "{peak} bytes for {}", pattern.escape_ascii());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mailswitch_config::table::destination::Destination;
 use mailswitch_dialogue::{
-    Answer, ClientAttributes, Hops, InsecureLeg, PlaintextAuth, Ready, Relay, ReplayError, SessionId,
+    Answer, ClientAttributes, Hops, PlaintextAuth, Ready, Relay, ReplayError, SessionId,
     Transport,
 };
 use mailswitch_telemetry::name;
@@ -70,8 +70,6 @@ pub(super) enum LegError {
     #[error("the session passed too many proxies: a loop")]
     TooManyHops,
     #[error(transparent)]
-    Insecure(#[from] InsecureLeg),
-    #[error(transparent)]
     Replay(#[from] ReplayError),
     #[error("the backend's connection failed while the login was being answered")]
     Lost(#[source] DriveError),
@@ -126,6 +124,10 @@ impl Backend for Path<'_> {
             command: &self.login.command,
             helo: self.login.helo.as_ref(),
             hostname: self.front.node.machine().hostname.clone(),
+            plaintext: match backend.destination.allow_plaintext_auth {
+                true => PlaintextAuth::Allowed,
+                false => PlaintextAuth::Refused,
+            },
             attributes: self.attributes()?,
         };
         let Established {
@@ -156,13 +158,10 @@ impl Backend for Path<'_> {
             }
             Ok(Answer::Temporary { relay }) => Authenticated::Refused(Reply::Temporary(relay)),
             Err(error) => {
-                if !matches!(error, LegError::Insecure(_)) {
-                    let node = &self.front.node;
-                    let protocol = self.front.listener.protocol;
-                    let client = self.client.ends.client.ip();
-                    node.backends()
-                        .no_answer(&leg.config().name, protocol, client, &error);
-                }
+                let protocol = self.front.listener.protocol;
+                let client = self.client.ends.client.ip();
+                let backends = self.front.node.backends();
+                backends.no_answer(&leg.config().name, protocol, client, &error);
                 Authenticated::Unusable(error)
             }
         }
@@ -181,15 +180,11 @@ impl Backend for Path<'_> {
 
 impl Path<'_> {
     async fn replay(&self, backend: &mut BackendLeg) -> Result<Answer, LegError> {
-        let policy = match backend.config().allow_plaintext_auth {
-            true => PlaintextAuth::Allowed,
-            false => PlaintextAuth::Refused,
-        };
         let ready = backend
             .ready
             .take()
             .ok_or(LegError::Replay(ReplayError::Closed))?;
-        let mut dialogue = ready.clear(policy)?.replay(&self.login.credential);
+        let mut dialogue = ready.replay(&self.login.credential);
         let answer = backend.leg.drive(&mut *dialogue, Upgrade::Never);
         match timeout(self.front.node.machine().server.backend_timeout, answer).await {
             Ok(Ok(answer)) => Ok(answer?),

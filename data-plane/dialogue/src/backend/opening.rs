@@ -3,9 +3,9 @@
 //! Here is what must not differ: a leg counts as encrypted only by the proof, and what was learnt in clear is forgotten
 //! before the first word inside TLS.
 
-use crate::backend::{Announced, BackendLeg, Leg, Ready, ReadyKind};
+use crate::backend::{Announced, BackendLeg, Leg, PlaintextAuth, Ready, ReadyKind};
 use crate::dialogue::{Dialogue, Step};
-use crate::failure::HandshakeError;
+use crate::failure::{HandshakeError, InsecureLeg};
 use crate::input::{Input, TlsBoundary, TlsEstablished};
 use crate::output::Output;
 
@@ -44,10 +44,38 @@ pub(crate) enum Advanced {
     Ready(Announced, ReadyKind),
 }
 
+/// A leg, and what may be sent over it.
+pub(crate) struct Guarded {
+    pub(crate) leg: BackendLeg,
+    pub(crate) plaintext: PlaintextAuth,
+}
+
+/// Proof that a leg may be given a credential: it is encrypted, or may be in clear. Only `Guarded::clear` makes it.
+#[derive(Debug)]
+pub(crate) struct Cleared(Leg);
+
+impl Cleared {
+    pub(crate) const fn leg(&self) -> Leg {
+        self.0
+    }
+}
+
+impl Guarded {
+    /// The credential guard (behaviour §4, step 8).
+    fn clear(&self) -> Result<Cleared, InsecureLeg> {
+        match (&self.leg, self.plaintext) {
+            (BackendLeg::Encrypted(_), _) => Ok(Cleared(Leg::Encrypted)),
+            (BackendLeg::Plain, PlaintextAuth::Allowed) => Ok(Cleared(Leg::Clear)),
+            // What is still to become encrypted is not.
+            (BackendLeg::StartTls, _) | (BackendLeg::Plain, PlaintextAuth::Refused) => Err(InsecureLeg),
+        }
+    }
+}
+
 /// The dialogue.
 pub(crate) struct Handshaking<O> {
     opening: O,
-    leg: BackendLeg,
+    guarded: Guarded,
     phase: Phase,
 }
 
@@ -61,10 +89,10 @@ enum Phase {
 }
 
 impl<O: Opening> Handshaking<O> {
-    pub(crate) fn new(opening: O, leg: BackendLeg) -> Self {
+    pub(crate) fn new(opening: O, guarded: Guarded) -> Self {
         Self {
             opening,
-            leg,
+            guarded,
             phase: Phase::Talking,
         }
     }
@@ -77,21 +105,26 @@ impl<O: Opening> Handshaking<O> {
                 self.opening.upgraded(output)
             }
             Phase::Talking => {
-                let tls = match self.leg {
+                let tls = match self.guarded.leg {
                     BackendLeg::StartTls => Tls::Wanted,
-                    BackendLeg::Encrypted(_) | BackendLeg::Plain => Tls::Settled,
+                    // Before XCLIENT and ID: a leg that stays in clear is told nothing about the client either.
+                    BackendLeg::Encrypted(_) | BackendLeg::Plain => {
+                        self.guarded.clear()?;
+                        Tls::Settled
+                    }
                 };
                 self.opening.advance(tls, input, output)
             }
         }
     }
 
-    fn ready(&self, announced: Announced, kind: ReadyKind) -> Ready {
-        let leg = match self.leg {
-            BackendLeg::Encrypted(_) => Leg::Encrypted,
-            BackendLeg::StartTls | BackendLeg::Plain => Leg::Clear,
-        };
-        Ready { leg, announced, kind }
+    fn ready(&self, announced: Announced, kind: ReadyKind) -> Result<Ready, HandshakeError> {
+        let cleared = self.guarded.clear()?;
+        Ok(Ready {
+            cleared,
+            announced,
+            kind,
+        })
     }
 }
 
@@ -108,7 +141,7 @@ impl<O: Opening> Dialogue for Handshaking<O> {
                     return Step::StartTls(boundary);
                 }
                 Ok(Advanced::Ready(announced, kind)) => {
-                    return Step::Done(Ok(self.ready(announced, kind)));
+                    return Step::Done(self.ready(announced, kind));
                 }
                 Err(error) => return Step::Done(Err(error)),
             }
@@ -116,7 +149,7 @@ impl<O: Opening> Dialogue for Handshaking<O> {
     }
 
     fn tls_started(&mut self, tls: TlsEstablished) {
-        self.leg = BackendLeg::Encrypted(tls);
+        self.guarded.leg = BackendLeg::Encrypted(tls);
         self.phase = Phase::Upgraded;
     }
 }

@@ -3,7 +3,7 @@
 
 use mailswitch_dialogue::{
     Announce, Announced, BackendLeg, BreakerClass, ClientCommand, ClientOutcome, Excess, HandshakeConfig,
-    HandshakeError, Leg, Protocol, Ready, Retry, Side, handshake,
+    HandshakeError, Leg, PlaintextAuth, Protocol, Ready, Retry, Side, handshake,
 };
 
 use crate::support::*;
@@ -129,6 +129,7 @@ fn the_backend_hears_the_clients_ehlo_argument_unless_it_cannot_be_said() {
         };
         let config = HandshakeConfig {
             leg: BackendLeg::Plain,
+            plaintext: PlaintextAuth::Allowed,
             announce: Announce::Nothing,
             helo: login.helo,
             hostname: hostname.map(Into::into),

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mailswitch_dialogue::{
     Announce, Announced, Answer, BackendLeg, BreakerClass, ClientOutcome, Excess, HandshakeError, Leg, Login,
-    PlaintextAuth, Protocol, Ready, ReplayError, Retry, Side, handshake,
+    Protocol, Ready, ReplayError, Retry, Side, handshake,
 };
 
 use crate::support::*;
@@ -159,10 +159,7 @@ fn answer(login: &Login, script: &str) -> (String, Result<(&'static str, String)
         leg(BackendLeg::Encrypted(tls()), Announce::Nothing),
     );
     let ready = run(handshake, &[DOVECOT]).done.unwrap().unwrap();
-    let replay = ready
-        .clear(PlaintextAuth::Refused)
-        .unwrap()
-        .replay(&login.credential);
+    let replay = ready.replay(&login.credential);
     let run = run(replay, &[script.as_bytes()]);
     let told = run.done.expect("an end").map(|answer| {
         let (kind, relay) = match &answer {

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mailswitch_dialogue::{
     Announce, Announced, Answer, BackendLeg, BreakerClass, ClientOutcome, Excess, HandshakeError, Leg, Login,
-    PlaintextAuth, Protocol, Ready, ReplayError, Retry, Side, Utf8Announced, handshake,
+    Protocol, Ready, ReplayError, Retry, Side, Utf8Announced, handshake,
 };
 
 use crate::support::*;
@@ -210,10 +210,7 @@ fn answer(login: &Login, script: &str) -> (String, Result<(&'static str, String)
         leg(BackendLeg::Encrypted(tls()), Announce::Nothing),
     );
     let ready = run(handshake, &[b"+OK hi\r\n"]).done.unwrap().unwrap();
-    let replay = ready
-        .clear(PlaintextAuth::Refused)
-        .unwrap()
-        .replay(&login.credential);
+    let replay = ready.replay(&login.credential);
     let run = run(replay, &[script.as_bytes()]);
     let told = run.done.expect("an end").map(|answer| {
         let (kind, relay) = match &answer {

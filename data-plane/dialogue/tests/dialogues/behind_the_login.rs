@@ -1,6 +1,6 @@
 //! Bytes behind the login, on both legs, are the bridge's: once, in order, not looked at.
 
-use mailswitch_dialogue::{Announce, Answer, BackendLeg, ClientOutcome, PlaintextAuth, Protocol};
+use mailswitch_dialogue::{Announce, Answer, BackendLeg, ClientOutcome, Protocol};
 
 use crate::support::*;
 
@@ -47,10 +47,7 @@ fn what_a_backend_sends_behind_its_answer_is_left_for_the_bridge() {
             let handshake =
                 mailswitch_dialogue::handshake(&login.command, leg(BackendLeg::Plain, Announce::Nothing));
             let ready = run(handshake, &[backend]).done.unwrap().unwrap();
-            let replay = ready
-                .clear(PlaintextAuth::Allowed)
-                .unwrap()
-                .replay(&login.credential);
+            let replay = ready.replay(&login.credential);
             let run = run(replay, &[&whole[..cut], &whole[cut..]]);
             assert!(matches!(run.done, Some(Ok(Answer::Accepted { .. }))));
             assert_eq!(run.rest, behind, "cut at {cut}");

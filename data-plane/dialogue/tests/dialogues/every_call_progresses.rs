@@ -1,7 +1,7 @@
 //! Every call uses something, says something, or waits; a call that waits, made again, does nothing. Whatever the
 //! bytes are. The driver of `support` checks the first half after every step.
 
-use mailswitch_dialogue::{Announce, BackendLeg, Dialogue, Output, PlaintextAuth, Protocol, Step};
+use mailswitch_dialogue::{Announce, BackendLeg, Dialogue, Output, Protocol, Step};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -127,7 +127,7 @@ proptest! {
                 waits_quietly(wire);
             }
             let ready = run(backend(protocol, leg(BackendLeg::Plain, Announce::Nothing)), &[words(protocol).backend]).done.unwrap().unwrap();
-            let mut wire = Wire::new(ready.clear(PlaintextAuth::Allowed).unwrap().replay(&login(protocol).credential));
+            let mut wire = Wire::new(ready.replay(&login(protocol).credential));
             wire.receive(&noise);
             waits_quietly(wire);
         }

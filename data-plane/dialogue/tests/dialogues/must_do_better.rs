@@ -5,8 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mailswitch_dialogue::{
     AccessConfig, Announce, Announced, Answer, BackendLeg, CleartextAuth, ClientLeg, ClientOutcome,
-    ClientSideConfig, HandshakeError, Login, Mechanism, PeerTrust, PlaintextAuth, Protocol, ReplayError,
-    Routing, client_side,
+    ClientSideConfig, HandshakeError, Login, Mechanism, PeerTrust, Protocol, ReplayError, Routing,
+    client_side,
 };
 
 use crate::support::*;
@@ -232,10 +232,7 @@ fn replayed(login: &Login, backend: &[u8]) -> (String, Replayed) {
     let protocol = login.command.protocol();
     let handshake = mailswitch_dialogue::handshake(&login.command, leg(BackendLeg::Plain, Announce::Nothing));
     let ready = run(handshake, &[backend]).done.unwrap().unwrap();
-    let replay = ready
-        .clear(PlaintextAuth::Allowed)
-        .unwrap()
-        .replay(&login.credential);
+    let replay = ready.replay(&login.credential);
     let run = run(replay, &[words(protocol).accepted]);
     (run.said, run.done)
 }
@@ -275,10 +272,7 @@ fn what_is_no_verdict_on_the_credential_is_told_apart_from_a_refusal() {
             let handshake =
                 mailswitch_dialogue::handshake(&login.command, leg(BackendLeg::Plain, Announce::Nothing));
             let ready = run(handshake, &[backend]).done.unwrap().unwrap();
-            let replay = ready
-                .clear(PlaintextAuth::Allowed)
-                .unwrap()
-                .replay(&login.credential);
+            let replay = ready.replay(&login.credential);
             run(replay, &[bytes]).done.unwrap().unwrap()
         };
         assert!(matches!(answer(later.as_bytes()), Answer::Temporary { .. }));

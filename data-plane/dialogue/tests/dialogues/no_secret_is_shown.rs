@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mailswitch_dialogue::{Announce, BackendLeg, Input, Output, PlaintextAuth};
+use mailswitch_dialogue::{Announce, BackendLeg, Input, Output};
 
 use crate::support::*;
 
@@ -49,10 +49,7 @@ fn a_backend_that_repeats_the_credential_does_not_get_it_into_an_error() {
             .done
             .unwrap()
             .unwrap();
-            let replay = ready
-                .clear(PlaintextAuth::Allowed)
-                .unwrap()
-                .replay(&login(protocol).credential);
+            let replay = ready.replay(&login(protocol).credential);
             let shown = match &run(replay, &[echo.as_bytes()]).done {
                 Some(Ok(answer)) => format!("{answer:?}"),
                 Some(Err(error)) => format!("{error:?} {error}"),

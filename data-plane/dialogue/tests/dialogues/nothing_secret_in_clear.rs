@@ -1,8 +1,8 @@
 //! No credential is taken or sent over a leg in clear unless the policy value says so (behaviour §2, §4 step 8).
 
 use mailswitch_dialogue::{
-    Announce, Answer, BackendLeg, BreakerClass, CleartextAuth, ClientLeg, ClientOutcome, InsecureLeg, Leg,
-    PlaintextAuth, Protocol, Retry, Side,
+    Announce, Answer, BackendLeg, BreakerClass, CleartextAuth, ClientLeg, ClientOutcome, HandshakeConfig,
+    HandshakeError, InsecureLeg, Leg, PlaintextAuth, Protocol, Retry, Side,
 };
 
 use crate::support::*;
@@ -82,29 +82,33 @@ fn a_client_in_clear_is_heard_when_the_policy_says_so() {
     }
 }
 
+/// Nothing at all: XCLIENT and ID would say in clear who the client is (behaviour §4, steps 8 and 9).
 #[test]
-fn a_backend_leg_in_clear_is_not_cleared_unless_the_policy_says_so() {
+fn a_backend_leg_in_clear_is_told_nothing_unless_the_policy_says_so() {
     for protocol in PROTOCOLS {
         let words = words(protocol);
-        let ready = || {
-            let run = run(
-                backend(protocol, leg(BackendLeg::Plain, Announce::Nothing)),
-                &[words.backend],
-            );
-            assert!(!run.said.contains("AUTH"));
-            run.done.unwrap().unwrap()
+        let config = |plaintext| HandshakeConfig {
+            plaintext,
+            ..leg(BackendLeg::Plain, Announce::Attributes(attributes()))
         };
-        assert_eq!(ready().leg(), Leg::Clear);
-        let refused = ready().clear(PlaintextAuth::Refused).unwrap_err();
-        assert_eq!(refused, InsecureLeg);
+        let refused = run(
+            backend(protocol, config(PlaintextAuth::Refused)),
+            &[words.backend],
+        );
+        assert_eq!(refused.said, "");
+        let error = refused.done.unwrap().unwrap_err();
+        assert_eq!(error, HandshakeError::Insecure(InsecureLeg));
         assert_eq!(
-            (refused.side(), refused.retry(), refused.breaker()),
+            (error.side(), error.retry(), error.breaker()),
             (Side::Policy, Retry::No, BreakerClass::None)
         );
-        let replay = ready()
-            .clear(PlaintextAuth::Allowed)
+        let config = leg(BackendLeg::Plain, Announce::Nothing);
+        let ready = run(backend(protocol, config), &[words.backend])
+            .done
             .unwrap()
-            .replay(&login(protocol).credential);
+            .unwrap();
+        assert_eq!(ready.leg(), Leg::Clear);
+        let replay = ready.replay(&login(protocol).credential);
         assert!(matches!(
             run(replay, &[words.accepted]).done,
             Some(Ok(Answer::Accepted { .. }))

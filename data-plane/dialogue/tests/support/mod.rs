@@ -10,7 +10,7 @@ use std::sync::Arc;
 use mailswitch_dialogue::{
     AccessConfig, Announce, BackendLeg, CleartextAuth, ClientAttributes, ClientLeg, ClientSide,
     ClientSideConfig, Dialogue, Handshake, HandshakeConfig, Hops, Input, Mechanism, Output, PeerTrust,
-    Presentation, Protocol, SessionId, Step, TlsEstablished, Transport, client_side,
+    PlaintextAuth, Presentation, Protocol, SessionId, Step, TlsEstablished, Transport, client_side,
 };
 
 pub use words::{Words, authenticate, response, words};
@@ -193,6 +193,7 @@ pub fn attributes() -> ClientAttributes {
 pub fn leg(leg: BackendLeg, announce: Announce) -> HandshakeConfig {
     HandshakeConfig {
         leg,
+        plaintext: PlaintextAuth::Allowed,
         announce,
         helo: None,
         hostname: Some("mx.example".into()),

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use mailswitch_config::{DestinationName, Forwarding, Protocol};
-use mailswitch_dialogue::{HandshakeError, Retry};
+use mailswitch_dialogue::{BreakerClass, HandshakeError, Retry};
 
 use crate::backend::announce::ClientEnds;
 use crate::backend::breaker::Failure;
@@ -127,6 +127,7 @@ impl EstablishError {
                 stage: Stage::Connect,
                 ..
             } => Some(Failure::HostLevel),
+            Self::Handshake { source, .. } if source.breaker() == BreakerClass::None => None,
             Self::Io { .. } | Self::Upgrade { .. } | Self::Handshake { .. } | Self::TimedOut { .. } => {
                 Some(Failure::ClientAttributed(ends.client.ip()))
             }
@@ -181,6 +182,8 @@ pub(crate) fn hint(forwarding: Forwarding) -> &'static str {
 mod tests {
     use std::net::SocketAddr;
 
+    use mailswitch_dialogue::InsecureLeg;
+
     use super::*;
 
     #[test]
@@ -205,6 +208,13 @@ mod tests {
                 None,
             ),
             (EstablishError::Down(name), None),
+            (
+                EstablishError::Handshake {
+                    hint: "",
+                    source: InsecureLeg.into(),
+                },
+                None,
+            ),
             (dial(DialError::NoSourceAddress { host: String::new() }), None),
             (
                 dial(DialError::Ourselves {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mailswitch_config::Forwarding;
 use mailswitch_dialogue::{
-    Announce, ClientAttributes, ClientCommand, HandshakeConfig, Helo, Ready, handshake,
+    Announce, ClientAttributes, ClientCommand, HandshakeConfig, Helo, PlaintextAuth, Ready, handshake,
 };
 
 use super::error::failed;
@@ -25,6 +25,8 @@ pub struct Caller<'a> {
     pub helo: Option<&'a Helo>,
     /// `server.hostname`.
     pub hostname: Option<Arc<str>>,
+    /// `allow_plaintext_auth` of the destination.
+    pub plaintext: PlaintextAuth,
     /// What XCLIENT and ID say.
     pub attributes: ClientAttributes,
 }
@@ -60,6 +62,7 @@ impl Purpose for Caller<'_> {
             self.command,
             HandshakeConfig {
                 leg: secured,
+                plaintext: self.plaintext,
                 announce: match endpoint.forwarding {
                     Forwarding::Xclient => Announce::Attributes(self.attributes.clone()),
                     Forwarding::Proxy | Forwarding::None => Announce::Nothing,

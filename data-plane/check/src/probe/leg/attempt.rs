@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mailswitch_config::{Forwarding, Protocol, TlsMode};
 use mailswitch_dialogue::{
-    Announce, Announced, BackendLeg, ClientCommand, HandshakeConfig, HandshakeError, handshake,
+    Announce, Announced, BackendLeg, ClientCommand, HandshakeConfig, HandshakeError, PlaintextAuth, handshake,
 };
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -139,6 +139,10 @@ impl Attempt<'_> {
             &ClientCommand::probe(spoken),
             HandshakeConfig {
                 leg,
+                plaintext: match destination.allow_plaintext_auth {
+                    true => PlaintextAuth::Allowed,
+                    false => PlaintextAuth::Refused,
+                },
                 announce: self.announce(),
                 helo: None,
                 hostname: self.subject.hostname.as_deref().map(Arc::from),
