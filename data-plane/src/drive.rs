@@ -10,6 +10,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::tls::{ClientTls, HttpVersions, ServerTls, Stream, UpgradeError};
 
+/// What a client may send ahead while its login waits: with the longest credential it takes 64 KiB (behaviour §7.3).
+const READ_AHEAD: usize = 16 * 1024;
+/// A read may take so much more.
+const NEXT_READ: usize = 1024;
+
 /// A connection in its dialogue: the stream, what was received and not used, what was said and not written.
 #[derive(Debug)]
 pub struct Leg {
@@ -135,12 +140,12 @@ impl Leg {
         stream.flush().await
     }
 
-    /// Reads what the peer sends out of turn. False: there is no room for more.
+    /// Reads what the peer sends out of turn, `READ_AHEAD` bytes at most. False: there is no room for more.
     ///
     /// # Errors
     /// When it has hung up.
     pub async fn read_ahead(&mut self) -> Result<bool, DriveError> {
-        if self.input.spare().is_empty() {
+        if self.input.len() + NEXT_READ > READ_AHEAD {
             return Ok(false);
         }
         self.read().await.map(|()| true)

@@ -124,6 +124,14 @@ impl Input {
             if self.storage.len() > READ_SIZE {
                 self.storage = Zeroizing::default();
             }
+        } else if self.storage.len() > READ_SIZE && self.len() <= READ_SIZE / 2 {
+            // What is left behind a long line does not keep the room that the line had.
+            let mut small = Zeroizing::new(vec![0; READ_SIZE]);
+            let left = self.len();
+            small[..left].copy_from_slice(self.unread());
+            self.storage = small;
+            self.start = 0;
+            self.end = left;
         }
     }
 

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use mailswitch_config::table::destination::Destination;
 use mailswitch_dialogue::{
-    Answer, ClientAttributes, Hops, PlaintextAuth, Ready, Relay, ReplayError, SessionId,
-    Transport,
+    Answer, ClientAttributes, Hops, PlaintextAuth, Ready, Relay, ReplayError, SessionId, Transport,
 };
 use mailswitch_telemetry::name;
 use tokio::time::timeout;
