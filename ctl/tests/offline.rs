@@ -276,6 +276,68 @@ fn check_probes_what_a_good_file_names_unless_it_is_told_not_to() {
 }
 
 #[test]
+fn check_probes_what_a_site_changes_and_names_the_site_and_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let free = || {
+        std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port()
+    };
+    let (everywhere, at_site) = (free(), free());
+    let fleet = format!(
+        "[destination.legacy]\nhost = \"127.0.0.1\"\nforwarding = \"none\"\nallow_plaintext_auth = true\n\
+         [destination.legacy.protocol]\nimap = {{ port = {everywhere}, tls = \"plain\" }}\n\
+         [site.fra.destination.legacy.protocol.imap]\nport = {at_site}\n\
+         [site.ber.destination.legacy]\nhost = \"127.0.0.1\"\n\
+         [routing]\ndefault_destination = \"legacy\"\n"
+    );
+    std::fs::write(folder.path().join("fleet.toml"), fleet).unwrap();
+    let check = ["check", "-f", "fleet.toml"];
+    let output = ctl(folder.path(), &check).assert().code(1).get_output().clone();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for expected in [
+        &format!("destination legacy: imap at 127.0.0.1:{everywhere}, plain\n"),
+        &format!("destination legacy at site fra: imap at 127.0.0.1:{at_site}, plain\n"),
+        &format!("✗ nobody listens at 127.0.0.1:{at_site}"),
+        "or correct site.fra.destination.legacy.protocol.imap.port",
+        "legacy at site fra: not known",
+    ] {
+        assert!(text.contains(expected), "{expected}:\n{text}");
+    }
+    // What is the same there is probed once.
+    assert!(!text.contains("site ber"), "{text}");
+}
+
+#[test]
+fn check_without_a_file_says_that_it_needs_one_and_one_that_is_not_utf_8_is_reported_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = ctl(folder.path(), &["check"])
+        .assert()
+        .code(1)
+        .get_output()
+        .clone();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("check needs a file") && text.contains("mailswitchctl check --file FILE"),
+        "{text}"
+    );
+    let bytes = b"[server]\nhostname = \"m\xfcller\"\n[listener.a]\n";
+    std::fs::write(folder.path().join("latin.toml"), bytes).unwrap();
+    let output = ctl(folder.path(), &["check", "latin.toml"])
+        .assert()
+        .code(1)
+        .get_output()
+        .clone();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with("latin.toml:2: error: this file is not UTF-8"),
+        "{text}"
+    );
+}
+
+#[test]
 fn every_shell_gets_its_completion() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -32,6 +32,9 @@ pub enum InvalidIdentifier {
     /// The part behind the last `@` is no domain name.
     #[error("the login's domain is not a valid domain name")]
     Domain,
+    /// Two `@` with nothing between them: only said of what an operator wrote.
+    #[error("there is nothing between two @")]
+    TwoAts,
 }
 
 /// How identifiers are brought to their normal form.
@@ -84,6 +87,19 @@ impl Identifier {
         };
         validate(&normal)?;
         Ok(Self(normal))
+    }
+
+    /// As `normalized`, and refuses a slip of the pen too: a client that presents one is left to the backend's verdict,
+    /// but nobody means `alice@@example.org` when he moves a mailbox.
+    ///
+    /// # Errors
+    /// When it could never be presented by a client, or is such a slip.
+    pub fn written(text: &str, normalization: &Normalization) -> Result<Self, InvalidIdentifier> {
+        let identifier = Self::normalized(text, normalization)?;
+        match identifier.0.contains("@@") {
+            true => Err(InvalidIdentifier::TwoAts),
+            false => Ok(identifier),
+        }
     }
 
     /// The text.

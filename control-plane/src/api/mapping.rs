@@ -20,7 +20,7 @@ use crate::store::audit::Proof;
 /// An identifier as an operator writes it, in the fleet's normal form.
 pub(super) fn normal_form(plane: &ControlPlane, text: &str) -> Answer<Identifier> {
     let config = plane.routing.config();
-    Identifier::normalized(text, &config.normalization).map_err(|error| problem::identifier(text, error))
+    Identifier::written(text, &config.normalization).map_err(|error| problem::identifier(text, error))
 }
 
 pub(super) async fn get(

@@ -63,7 +63,7 @@ impl Rules {
     /// # Errors
     /// In words, when it is none.
     pub fn identifier(&self, text: &str) -> Result<(Identifier, Key), String> {
-        match Identifier::normalized(text, &self.normalization) {
+        match Identifier::written(text, &self.normalization) {
             Ok(identifier) => {
                 let key = self.key(identifier.as_str());
                 Ok((identifier, key))

@@ -71,6 +71,12 @@ impl CheckArguments {
                 .remedy("name a file, or a node with --node-api URL"));
         }
         let given: Vec<_> = self.file.iter().chain(&self.path).collect();
+        if given.is_empty() {
+            let remedy = "name the file of a node, a control plane or the fleet: mailswitchctl check --file FILE; \
+                how a running fleet is: mailswitchctl status";
+            let what = "check needs a file; this version does not check a running fleet as a whole";
+            return Err(Failure::usage(what).remedy(remedy));
+        }
         let kinds: Vec<_> = given
             .iter()
             .map(|file| self.kind.map_or_else(|| Kind::of_file(file), Ok))
@@ -97,7 +103,7 @@ fn checked(path: &Path, kind: Kind) -> (Checked, Option<Subject>) {
             .map(|checked| (checked.warnings, Some(Subject::of_node(&checked.config)))),
         Kind::ControlPlane => ControlPlaneConfig::load(path).map(|checked| (checked.warnings, None)),
         Kind::Fleet => FleetFile::load(path, &[])
-            .map(|checked| (checked.warnings, Some(Subject::of_fleet(&checked.config.config)))),
+            .map(|checked| (checked.warnings, Some(Subject::of_fleet_file(&checked.config)))),
     };
     let usable = result.is_ok();
     let (findings, subject) = result.unwrap_or_else(|findings| (findings, None));

@@ -8,7 +8,7 @@ use mailswitch_config::node::Alone;
 use mailswitch_config::table::destination::{Destination, Endpoint};
 use mailswitch_config::table::mapping::MappingStore;
 use mailswitch_config::table::tls::Certificate;
-use mailswitch_config::{FleetConfig, NodeConfig, Protocol, Source};
+use mailswitch_config::{FleetConfig, FleetFile, NodeConfig, Protocol, SiteName, Source};
 
 use crate::tls::Trust;
 
@@ -21,6 +21,8 @@ const SHORTEST: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub(crate) fleet: FleetConfig,
+    /// Of a fleet's file: the destinations that `[site.NAME.destination.*]` changes, as that site sees them.
+    pub(crate) at_sites: Vec<(SiteName, Destination)>,
     /// None: nobody listens here, as in a fleet's file; every protocol counts as served.
     pub(crate) serves: Option<Vec<Protocol>>,
     /// The sockets that are ours.
@@ -46,6 +48,8 @@ pub(crate) enum Store {
 /// One endpoint of one destination.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LegOf<'a> {
+    /// None: as every site sees it that nothing was written for.
+    pub(crate) site: Option<&'a SiteName>,
     pub(crate) destination: &'a Destination,
     pub(crate) protocol: Protocol,
     pub(crate) endpoint: Endpoint,
@@ -77,6 +81,7 @@ impl Subject {
         let binds = config.listeners.iter().flat_map(|listener| listener.bind.clone());
         Self {
             fleet,
+            at_sites: Vec::new(),
             serves: Some(serves),
             binds: binds.collect(),
             certificates: config.tls.certificates.clone(),
@@ -89,11 +94,27 @@ impl Subject {
         }
     }
 
-    /// A fleet's file, as one site sees it. What it meets is what this machine meets.
+    /// A fleet's file: as a site sees it that nothing was written for, and what differs at the others. What it meets is
+    /// what this machine meets.
     #[must_use]
-    pub fn of_fleet(config: &FleetConfig) -> Self {
+    pub fn of_fleet_file(file: &FleetFile) -> Self {
+        let mut subject = Self::of_fleet(&file.config);
+        for (site, config) in &file.sites {
+            let here = config.destinations.values();
+            let differ = here.filter(|one| file.config.destination(one.name.as_str()) != Some(one));
+            subject
+                .at_sites
+                .extend(differ.map(|one| (site.clone(), one.clone())));
+        }
+        subject
+    }
+
+    /// The fleet's configuration, as one site sees it.
+    #[must_use]
+    pub(crate) fn of_fleet(config: &FleetConfig) -> Self {
         Self {
             fleet: config.clone(),
+            at_sites: Vec::new(),
             serves: None,
             binds: Vec::new(),
             certificates: Vec::new(),
@@ -108,9 +129,12 @@ impl Subject {
 
     /// All legs, by destination.
     pub(crate) fn legs(&self) -> impl Iterator<Item = LegOf<'_>> {
-        self.fleet.destinations.values().flat_map(|destination| {
+        let everywhere = self.fleet.destinations.values().map(|one| (None, one));
+        let at_sites = self.at_sites.iter().map(|(site, one)| (Some(site), one));
+        everywhere.chain(at_sites).flat_map(|(site, destination)| {
             let legs = destination.endpoints.iter();
             legs.map(move |(protocol, endpoint)| LegOf {
+                site,
                 destination,
                 protocol: *protocol,
                 endpoint: *endpoint,
@@ -127,8 +151,25 @@ impl Subject {
 }
 
 impl LegOf<'_> {
+    /// The table of its destination: `destination.legacy`, `site.fra.destination.legacy`.
+    pub(crate) fn table(&self) -> String {
+        let table = format!("destination.{}", self.destination.name);
+        match self.site {
+            None => table,
+            Some(site) => format!("site.{site}.{table}"),
+        }
+    }
+
     /// As in the file: `destination.legacy.protocol.imap`.
     pub(crate) fn key(&self) -> String {
-        format!("destination.{}.protocol.{}", self.destination.name, self.protocol)
+        format!("{}.protocol.{}", self.table(), self.protocol)
+    }
+
+    /// Its destination, for people.
+    pub(crate) fn name(&self) -> String {
+        match self.site {
+            None => self.destination.name.to_string(),
+            Some(site) => format!("{} at site {site}", self.destination.name),
+        }
     }
 }

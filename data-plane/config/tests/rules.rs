@@ -613,6 +613,23 @@ protocol.http = { port = 443, tls = \"implicit\", forwarding = \"xclient\" }",
 }
 
 #[test]
+fn mail_is_not_routed_by_recipient_and_whoever_asks_for_it_reads_what_happens() {
+    let toml = with(
+        "default_destination = \"legacy\"",
+        "default_destination = \"legacy\"\nsmtp_routing = \"recipient\"",
+    );
+    assert_snapshot!(said(&toml));
+}
+
+#[test]
+fn a_line_that_is_no_toml_has_one_error_and_nothing_else_is_said_of_it() {
+    let toml = with("bind = [\"127.0.0.1:1143\"]", "bind = [\"127.0.0.1:1143\"");
+    assert_snapshot!("a_list_that_is_not_closed", said(&toml));
+    assert_snapshot!("a_list_that_is_not_begun", said(&and("[server]\nthreads = [\n")));
+    assert_snapshot!("a_value_that_is_missing", said(&and("[server]\nhostname =\n")));
+}
+
+#[test]
 fn a_listener_that_lets_nobody_in_is_worth_a_warning_and_no_attempts_mean_one() {
     let toml = with(
         "tls = \"plain\"",

@@ -46,6 +46,23 @@ fn debug_shows_no_address() {
     assert_eq!(format!("{found:?}"), "Identifier(al***)");
 }
 
+#[test]
+fn an_operators_slip_is_told_from_a_login_that_nobody_knows() {
+    let rules = fleet();
+    for slip in ["alice@@example.org", "@@example.org", "alice@@EXAMPLE.org"] {
+        assert_eq!(
+            Identifier::written(slip, &rules.normalization),
+            Err(InvalidIdentifier::TwoAts)
+        );
+        assert!(
+            Identifier::from_login(slip, &rules).is_ok(),
+            "the backend judges what a client says"
+        );
+    }
+    assert!(Identifier::written("alice@example.org", &rules.normalization).is_ok());
+    assert!(Identifier::written("@example.org", &rules.normalization).is_ok());
+}
+
 proptest! {
     #[test]
     fn the_normal_form_is_a_fixed_point(login in "\\PC{0,40}") {

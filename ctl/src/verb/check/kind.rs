@@ -48,8 +48,10 @@ impl Kind {
     /// # Errors
     /// It cannot be read, or could be two programs'.
     pub(super) fn of_file(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path)
+        let bytes = std::fs::read(path)
             .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
+        // What is not UTF-8 is the validator's to say, with its line.
+        let text = String::from_utf8_lossy(&bytes);
         let keys = match text.parse::<toml::Table>() {
             Ok(table) => keys(&table),
             Err(_) => keys_of_broken(&text),

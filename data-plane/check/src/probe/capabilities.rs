@@ -34,7 +34,7 @@ fn compare(
     group: &mut Group,
     (protocol, key): (Protocol, &str),
     advertised: &[String],
-    offers: &[(&str, &Offer)],
+    offers: &[(String, &Offer)],
 ) {
     let mut lacking: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
     for item in advertised {
@@ -43,7 +43,7 @@ fn compare(
         let without: Vec<&str> = offers
             .iter()
             .filter(|(_, offer)| !OURS.contains(&&*upper) && !offer.has(&upper))
-            .map(|(name, _)| *name)
+            .map(|(name, _)| name.as_str())
             .collect();
         if !without.is_empty() {
             lacking.entry(without).or_default().push(word);

@@ -9,13 +9,13 @@ use crate::subject::Subject;
 
 pub(crate) fn check(subject: &Subject, legs: &[Probed<'_>]) -> Group {
     let mut group = Group::new("our addresses, for the trust settings of each destination");
-    let mut seen: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
+    let mut seen: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
+    let declared = subject.fleet.destinations.keys();
+    seen.extend(declared.map(|name| (name.to_string(), BTreeSet::new())));
     for leg in legs {
-        let name = leg.leg.destination.name.as_str();
-        seen.entry(name).or_default().extend(&leg.egress);
+        seen.entry(leg.leg.name()).or_default().extend(&leg.egress);
     }
-    for name in subject.fleet.destinations.keys().map(|name| name.as_str()) {
-        let addresses = seen.remove(name).unwrap_or_default();
+    for (name, addresses) in seen {
         let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
         match addresses.as_slice() {
             [] => group.note(format!("{name}: not known, nothing could be connected")),

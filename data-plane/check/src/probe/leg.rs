@@ -46,7 +46,11 @@ pub(crate) async fn check<'a>(subject: &Subject, leg: LegOf<'a>) -> Probed<'a> {
     let mut probed = Probed {
         group: Group::new(format!(
             "destination {}: {} at {}:{}, {}",
-            leg.destination.name, leg.protocol, leg.destination.host, leg.endpoint.port, leg.endpoint.tls
+            leg.name(),
+            leg.protocol,
+            leg.destination.host,
+            leg.endpoint.port,
+            leg.endpoint.tls
         )),
         leg,
         offer: None,
@@ -62,13 +66,12 @@ pub(crate) async fn check<'a>(subject: &Subject, leg: LegOf<'a>) -> Probed<'a> {
 /// What an IMAP leg does not show, by what the other legs of its destination showed.
 pub(crate) fn conclude(legs: &mut [Probed<'_>]) {
     for at in 0..legs.len() {
-        let (name, belief) = (&legs[at].leg.destination.name, legs[at].belief);
+        let (name, belief) = (legs[at].leg.name(), legs[at].belief);
         let egress = legs[at].egress.first().copied();
         if let (Some(Belief::NotShown), Some(egress)) = (belief, egress) {
             // Dovecot's own: submission may be a Postfix.
             let same = |leg: &&Probed<'_>| {
-                leg.leg.destination.name == *name
-                    && matches!(leg.leg.protocol, Protocol::Pop3 | Protocol::ManageSieve)
+                leg.leg.name() == name && matches!(leg.leg.protocol, Protocol::Pop3 | Protocol::ManageSieve)
             };
             let others = legs.iter().filter(same);
             let others: Vec<_> = others
@@ -102,10 +105,7 @@ impl Probed<'_> {
             Ok(addresses) => addresses,
             Err(error) => {
                 let what = format!("{} cannot be resolved: {}", destination.host, said(&error));
-                let remedy = format!(
-                    "correct destination.{}.host, or this machine's resolver",
-                    destination.name
-                );
+                let remedy = format!("correct {}.host, or this machine's resolver", self.leg.table());
                 self.group.failed(what, remedy);
                 return None;
             }
@@ -126,7 +126,7 @@ impl Probed<'_> {
                 "source_ips holds no address of the families of {}",
                 destination.host
             );
-            let remedy = format!("add one to destination.{}.source_ips", destination.name);
+            let remedy = format!("add one to {}.source_ips", self.leg.table());
             self.group.failed(what, remedy);
             return None;
         }
@@ -172,8 +172,8 @@ impl Probed<'_> {
         match (error.kind(), source) {
             (io::ErrorKind::AddrNotAvailable, Some(source)) => {
                 let remedy = format!(
-                    "give it to an interface, or remove it from destination.{}.source_ips",
-                    self.leg.destination.name
+                    "give it to an interface, or remove it from {}.source_ips",
+                    self.leg.table()
                 );
                 self.group
                     .failed(format!("{source} is no address of this machine"), remedy);
@@ -190,10 +190,8 @@ impl Probed<'_> {
             }
             _ => {
                 let what = format!("{target} cannot be reached: {}", said(error));
-                self.group.failed(
-                    what,
-                    format!("correct destination.{}.host", self.leg.destination.name),
-                );
+                self.group
+                    .failed(what, format!("correct {}.host", self.leg.table()));
             }
         }
     }

@@ -35,9 +35,9 @@ pub(crate) fn check(subject: &Subject, legs: &[Probed<'_>]) -> Group {
 pub(super) fn offers<'a>(
     legs: &'a [Probed<'_>],
     protocol: Protocol,
-) -> impl Iterator<Item = (&'a str, &'a Offer)> {
+) -> impl Iterator<Item = (String, &'a Offer)> {
     let of_protocol = legs.iter().filter(move |leg| leg.leg.protocol == protocol);
-    of_protocol.filter_map(|leg| Some((leg.leg.destination.name.as_str(), leg.offer.as_ref()?)))
+    of_protocol.filter_map(|leg| Some((leg.leg.name(), leg.offer.as_ref()?)))
 }
 
 const fn authentication(subject: &Subject, protocol: Protocol) -> Option<&Authentication> {
@@ -51,11 +51,11 @@ const fn authentication(subject: &Subject, protocol: Protocol) -> Option<&Authen
     }
 }
 
-fn compare(group: &mut Group, protocol: Protocol, ours: &[SaslMechanism], offers: &[(&str, &Offer)]) {
+fn compare(group: &mut Group, protocol: Protocol, ours: &[SaslMechanism], offers: &[(String, &Offer)]) {
     let mut lacking: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
     for needed in needed(protocol, ours) {
         let without = offers.iter().filter(|(_, offer)| !offer.sasl.contains(needed));
-        let without: Vec<&str> = without.map(|(destination, _)| *destination).collect();
+        let without: Vec<&str> = without.map(|(destination, _)| destination.as_str()).collect();
         if needed == "PLAIN" && !without.is_empty() {
             let what = format!(
                 "{protocol}: PLAIN is not taken by {}: no password can be carried over, every such login fails there",

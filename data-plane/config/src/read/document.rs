@@ -14,6 +14,8 @@ pub(crate) struct Document {
     pub(crate) root: Node,
     /// False when parts could not be read: then nothing is said about what is missing.
     pub(crate) complete: bool,
+    /// The lines that are not TOML: what could be read of them was not meant so, and nothing more is said about it.
+    pub(crate) broken: Vec<u32>,
 }
 
 /// A value and where it stands.
@@ -44,15 +46,30 @@ impl Document {
     pub(crate) fn parse(text: &str, file: &str) -> (Self, Vec<Finding>) {
         let lines = Lines::of(text);
         let (root, errors) = toml::de::DeTable::parse_recoverable(text);
+        let mut errors: Vec<(Option<u32>, &str)> = errors
+            .iter()
+            .map(|error| (error.span().map(|span| lines.line(span.start)), error.message()))
+            .collect();
+        // The first of a line: the others follow from it.
+        errors.sort_by_key(|(line, _)| *line);
+        errors.dedup_by_key(|(line, _)| *line);
+        let broken: Vec<u32> = errors.iter().filter_map(|(line, _)| *line).collect();
         let findings: Vec<Finding> = errors
             .iter()
-            .map(|error| Finding {
+            .enumerate()
+            // And the first of a run: behind a list that is not closed every line is wrong in the same way.
+            .filter(|(index, (line, message))| {
+                let before = index.checked_sub(1).and_then(|before| errors.get(before));
+                before.is_none_or(|(above, same)| message != same || line.map(|line| line - 1) != *above)
+            })
+            .map(|(_, (line, message))| (*line, *message))
+            .map(|(line, message)| Finding {
                 severity: Severity::Error,
                 file: file.to_owned(),
-                line: error.span().map(|span| lines.line(span.start)),
+                line,
                 key: String::new(),
                 value: None,
-                message: format!("this is not TOML: {}", error.message()),
+                message: format!("this is not TOML: {message}"),
                 remedy: "correct the line; see https://toml.io/en/v1.0.0".to_owned(),
             })
             .collect();
@@ -63,6 +80,7 @@ impl Document {
                 value: table(root.into_inner(), &lines),
             },
             complete: findings.is_empty(),
+            broken,
         };
         (document, findings)
     }
@@ -76,6 +94,7 @@ impl Document {
                 value: Value::Table(root),
             },
             complete: true,
+            broken: Vec::new(),
         }
     }
 

@@ -105,6 +105,10 @@ impl<'d> Report<'d> {
         message: String,
         remedy: String,
     ) {
+        let line = self.document.line(place);
+        if line.is_some_and(|line| self.document.broken.contains(&line)) {
+            return;
+        }
         let value = match show {
             Show::Nothing => None,
             Show::Text(text) => Some(text),
@@ -120,7 +124,7 @@ impl<'d> Report<'d> {
             Finding {
                 severity,
                 file: self.document.file.clone(),
-                line: self.document.line(place),
+                line,
                 key: place.to_string(),
                 value,
                 message,

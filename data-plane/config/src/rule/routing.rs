@@ -28,6 +28,14 @@ pub(super) fn check(facts: &Facts<'_, '_>) {
     } else if routing.smtp_routing == SmtpRouting::Passthrough {
         check_no_pass_through(facts, &place("smtp_passthrough_destination"));
     }
+    if routing.smtp_routing == SmtpRouting::Recipient {
+        facts.report.warning(
+            &place("smtp_routing"),
+            "this version does not route mail by recipient: every connection to a listener of smtp or lmtp is answered 421 4.3.2 and \
+             closed, and no mail passes",
+            "write \"passthrough\", and name smtp_passthrough_destination",
+        );
+    }
     for destination in facts.fleet.destinations.values() {
         let name = destination.name.as_str();
         if Some(name) != default && !facts.mapped.contains(name) {

@@ -118,6 +118,7 @@ impl Attempt<'_> {
             destination,
             endpoint,
             protocol,
+            ..
         } = self.leg;
         if header == Header::Sent {
             talk.send(&announce::proxy_header(self.ends.local, self.ends.target))

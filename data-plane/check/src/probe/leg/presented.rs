@@ -11,13 +11,13 @@ use crate::tls::Shown;
 const SOON: i64 = 14;
 
 pub(super) fn judge(group: &mut Group, leg: LegOf<'_>, shown: &Shown) {
-    let name = leg.destination.name.as_str();
+    let table = leg.table();
     let Some(leaf) = &shown.leaf else {
         let remedy = "issue it anew; as a last resort: tls_allow_invalid_certs = true";
         group.failed("its certificate cannot be read", remedy);
         return;
     };
-    let pin = format!("destination.{name}.tls_pinned_cert_sha256 = \"{}\"", leaf.sha256);
+    let pin = format!("{table}.tls_pinned_cert_sha256 = \"{}\"", leaf.sha256);
     let left = leaf.days_left(now());
     match &leg.destination.verification {
         Verification::Pinned(wanted) => {
@@ -46,7 +46,7 @@ pub(super) fn judge(group: &mut Group, leg: LegOf<'_>, shown: &Shown) {
 }
 
 fn platform(group: &mut Group, leg: LegOf<'_>, (shown, leaf): (&Shown, &Leaf), pin: &str) {
-    let name = leg.destination.name.as_str();
+    let table = leg.table();
     let expected = leg.destination.tls_server_name.as_ref();
     let expected = expected.map_or_else(String::new, |name| name.to_str().into_owned());
     let left = leaf.days_left(now());
@@ -63,7 +63,7 @@ fn platform(group: &mut Group, leg: LegOf<'_>, (shown, leaf): (&Shown, &Leaf), p
     if !covered {
         let what = format!("its certificate is for {}, not for {expected}", names(leaf));
         let remedy = match leaf.names.first() {
-            Some(first) => format!("destination.{name}.tls_server_name = \"{first}\", or: {pin}"),
+            Some(first) => format!("{table}.tls_server_name = \"{first}\", or: {pin}"),
             None => pin.to_owned(),
         };
         group.failed(what, remedy);

@@ -183,9 +183,8 @@ pub(super) fn failed(group: &mut Group, leg: LegOf<'_>, egress: IpAddr, error: &
             group.failed(what, format!("look into its log; or {port}"));
         }
         Error::Settings(why) => {
-            let name = leg.destination.name.as_str();
-            let remedy =
-                format!("correct tls_server_name, tls_client_cert and tls_client_key of destination.{name}");
+            let table = leg.table();
+            let remedy = format!("correct tls_server_name, tls_client_cert and tls_client_key of {table}");
             group.failed(format!("TLS cannot be set up: {why}"), remedy);
         }
         Error::Tls(why) => {
