@@ -55,6 +55,19 @@ impl Default for Setup<'_> {
     }
 }
 
+/// A node of these protocols.
+pub(super) fn only(protocols: &'static [&'static str]) -> Setup<'static> {
+    Setup {
+        protocols,
+        ..Setup::default()
+    }
+}
+
+/// With an authority of its own.
+pub(super) fn lone(place: &Place, setup: Setup<'_>) -> Result<Lone> {
+    Lone::start(place, &Ca::new(place.path())?, setup)
+}
+
 /// One that runs, and where its listeners are.
 pub(super) struct Lone {
     pub(super) process: Process,

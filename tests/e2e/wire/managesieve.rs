@@ -1,26 +1,17 @@
-//! ManageSieve over raw sockets: what a client reads before its login, what a backend is sent, and what comes of its answer
-//! (behaviour §1, §2, §6.3, §6.6, §7.1).
+//! ManageSieve over raw sockets: what a client reads before its login (behaviour §1, §2, §6.3, §7.1); what a backend is sent
+//! is in `backend`.
+
+mod backend;
 
 use anyhow::Result;
-use mailswitch_tests::{ca::Ca, place::Place};
+use mailswitch_tests::place::Place;
 
 use super::{
-    lone::{DEAD, Lone, SOON, Setup, base64, plain},
-    scripts::{Case, GREETED, play, user},
+    lone::{DEAD, SOON, Setup, base64, lone, only, plain},
+    scripts::GREETED,
 };
 
 const UNAVAILABLE: &str = "S: NO (TRYLATER) \"backend unavailable\"\nS: BYE (TRYLATER) …\nEND";
-
-fn only_sieve<'a>() -> Setup<'a> {
-    Setup {
-        protocols: &["managesieve"],
-        ..Setup::default()
-    }
-}
-
-fn lone(place: &Place, setup: Setup<'_>) -> Result<Lone> {
-    Lone::start(place, &Ca::new(place.path())?, setup)
-}
 
 fn block(sasl: &str, more: &str) -> String {
     format!(
@@ -34,7 +25,7 @@ const MECHANISMS: &str = "PLAIN LOGIN OAUTHBEARER XOAUTH2";
 #[test]
 fn the_capabilities_list_no_mechanism_while_the_gate_is_shut_and_are_said_again_behind_tls() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_sieve())?;
+    let node = lone(&place, only(&["managesieve"]))?;
     let open = block(MECHANISMS, "");
     let shut = block("", "S: \"STARTTLS\"\n");
     for (tls, dialogue) in [
@@ -62,7 +53,7 @@ fn what_the_file_says_is_sent_as_it_stands_there_and_only_its_mechanisms_are_tak
     );
     let setup = Setup {
         tables: &tables,
-        ..only_sieve()
+        ..only(&["managesieve"])
     };
     let node = lone(&place, setup)?;
     node.play(
@@ -78,7 +69,7 @@ fn what_the_file_says_is_sent_as_it_stands_there_and_only_its_mechanisms_are_tak
 #[test]
 fn every_command_before_login_has_its_reply() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_sieve())?;
+    let node = lone(&place, only(&["managesieve"]))?;
     let dialogue = format!(
         "{GREETED}C: NOOP
         S: OK…
@@ -116,7 +107,7 @@ fn every_command_before_login_has_its_reply() -> Result<()> {
 #[test]
 fn a_sasl_exchange_that_comes_to_nothing_is_refused_and_the_connection_goes_on() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_sieve())?;
+    let node = lone(&place, only(&["managesieve"]))?;
     let user = base64("ann@x.example");
     let dialogue = format!(
         "{GREETED}C: AUTHENTICATE \"PLAIN\"
@@ -158,7 +149,7 @@ fn nothing_secret_is_taken_or_asked_for_in_clear_and_that_does_not_count() -> Re
     let place = Place::new()?;
     let setup = Setup {
         listener: ", max_auth_attempts = 2",
-        ..only_sieve()
+        ..only(&["managesieve"])
     };
     let node = lone(&place, setup)?;
     let frame = plain("ann@x.example", "pw");
@@ -188,7 +179,7 @@ fn nothing_secret_is_taken_or_asked_for_in_clear_and_that_does_not_count() -> Re
 #[test]
 fn what_is_pipelined_behind_a_starttls_is_never_interpreted() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_sieve())?;
+    let node = lone(&place, only(&["managesieve"]))?;
     let dialogue = block("", "S: \"STARTTLS\"\n")
         + "C: STARTTLS\nC: NOOP \"injected\"\nC: NOOP {9+}\nS: OK…\nTLS\n"
         + &block(MECHANISMS, "")
@@ -202,7 +193,7 @@ fn who_does_not_sign_in_in_time_and_who_waits_at_a_stop_is_told_bye() -> Result<
     let place = Place::new()?;
     let setup = Setup {
         listener: ", preauth_timeout = \"1s\"",
-        ..only_sieve()
+        ..only(&["managesieve"])
     };
     let node = lone(&place, setup)?;
     let mut waiting = vec![
@@ -219,7 +210,7 @@ fn who_does_not_sign_in_in_time_and_who_waits_at_a_stop_is_told_bye() -> Result<
         raw.play(node.client(), "S: BYE…\nEND")?;
     }
     let place = Place::new()?;
-    let mut node = lone(&place, only_sieve())?;
+    let mut node = lone(&place, only(&["managesieve"]))?;
     let mut waiting = node.play("managesieve", "implicit", GREETED)?;
     assert!(node.process.stop(SOON)?.success());
     waiting.play(node.client(), "S: BYE (TRYLATER) …\nEND")
@@ -230,7 +221,7 @@ fn the_last_failure_is_answered_and_the_connection_closed_with_a_bye() -> Result
     let place = Place::new()?;
     let setup = Setup {
         listener: ", max_auth_attempts = 3",
-        ..only_sieve()
+        ..only(&["managesieve"])
     };
     let node = lone(&place, setup)?;
     let dialogue = format!(
@@ -244,7 +235,7 @@ fn the_last_failure_is_answered_and_the_connection_closed_with_a_bye() -> Result
 #[test]
 fn strings_may_be_as_long_as_the_limit_and_no_longer() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_sieve())?;
+    let node = lone(&place, only(&["managesieve"]))?;
     const LIMIT: usize = 64 * 1024;
     let frame = |length: usize| {
         let head = "\0ann@x.example\0";
@@ -278,7 +269,7 @@ fn strings_may_be_as_long_as_the_limit_and_no_longer() -> Result<()> {
 #[test]
 fn a_login_that_is_no_identifier_gets_the_temporary_failure() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_sieve())?;
+    let node = lone(&place, only(&["managesieve"]))?;
     for login in ["ann b@x.example", "%root", &"l".repeat(1025)] {
         let script = format!(
             "{GREETED}C: AUTHENTICATE \"PLAIN\"\nS: \"\"\nC: {}\n{UNAVAILABLE}",
@@ -287,192 +278,4 @@ fn a_login_that_is_no_identifier_gets_the_temporary_failure() -> Result<()> {
         node.play("managesieve", "implicit", &script)?;
     }
     Ok(())
-}
-
-fn auth(number: usize) -> String {
-    format!("C: AUTHENTICATE \"PLAIN\" \"{}\"\n", plain(&user(number), "pw"))
-}
-
-#[test]
-fn a_backend_that_is_no_backend_gets_no_credential_and_the_client_the_temporary_failure() -> Result<()> {
-    let case = |what, tls, keys, backend: &str, cause| Case {
-        what,
-        protocol: "managesieve",
-        tls,
-        keys,
-        backend: backend.to_owned(),
-        client: UNAVAILABLE,
-        cause,
-    };
-    play(
-        &[
-            case("BYE", "plain", "", "S: BYE \"full\"\nEND", "BYE"),
-            case(
-                "NO",
-                "plain",
-                "",
-                "S: \"SASL\" \"\"\nS: NO {4}\nS: full\nEND",
-                "NO",
-            ),
-            case("no ManageSieve", "plain", "", "S: * OK imap\nEND", "imap"),
-            case(
-                "no STARTTLS",
-                "starttls",
-                "",
-                "S: \"SASL\" \"PLAIN\"\nS: OK\nEND",
-                "does not offer STARTTLS",
-            ),
-            case(
-                "STARTTLS in a literal is none",
-                "starttls",
-                "",
-                "S: \"SIEVE\" {12}\nS: \"STARTTLS\"\nS: \nS: OK\nEND",
-                "does not offer STARTTLS",
-            ),
-            case(
-                "STARTTLS refused",
-                "starttls",
-                "",
-                "S: \"STARTTLS\"\nS: OK\nC: STARTTLS\nS: NO {4}\nS: full\nEND",
-                "refused STARTTLS",
-            ),
-            case(
-                "injected behind STARTTLS",
-                "starttls",
-                "",
-                "S: \"STARTTLS\"\nS: OK\nC: STARTTLS\nS: OK\nS: \"SASL\" \"PLAIN\"\nS: OK\nEND",
-                "in clear behind",
-            ),
-            case(
-                "XCLIENT refused",
-                "plain",
-                "forwarding = \"xclient\"\n",
-                "S: \"XCLIENT\"\nS: OK\nC: XCLIENT ADDR=127.…\nS: NO \"no\"\nEND",
-                "refused XCLIENT",
-            ),
-        ],
-        "",
-    )
-}
-
-#[test]
-fn every_answer_to_the_credential_reaches_the_client_as_the_contract_has_it() -> Result<()> {
-    const HIDE: &str = "hide_auth_errors = true\n";
-    let case = |what, keys, backend: String, client, cause| Case {
-        what,
-        protocol: "managesieve",
-        tls: "plain",
-        keys,
-        backend: format!("S: \"SASL\" \"PLAIN\"\nS: OK \"hi\"\n{backend}"),
-        client,
-        cause,
-    };
-    play(
-        &[
-            case(
-                "OK and what follows",
-                "",
-                auth(0) + "S: OK (SASL \"x\") \"in\"\nC: LISTSCRIPTS\nS: OK\nEND",
-                "S: OK (SASL \"x\") \"in\"\nC: LISTSCRIPTS\nS: OK",
-                "",
-            ),
-            case(
-                "a refusal with a literal, in its words",
-                "",
-                auth(1) + "S: NO {19}\nS: OK\nS: not you, ever\nS: \nEND",
-                "S: NO {19}\nS: OK\nS: not you, ever\nS: \nS: BYE…\nEND",
-                "",
-            ),
-            case(
-                "a refusal that is hidden",
-                HIDE,
-                auth(2) + "S: NO {12}\nS: no such user\nEND",
-                "S: NO \"Authentication failed.\"\nS: BYE…\nEND",
-                "",
-            ),
-            case(
-                "a temporary refusal that is not hidden",
-                HIDE,
-                auth(3) + "S: NO (TRYLATER) \"database away\"\nEND",
-                "S: NO (TRYLATER) \"database away\"\nS: BYE…\nEND",
-                "",
-            ),
-            case(
-                "a quoted challenge to PLAIN is cancelled",
-                "",
-                auth(4) + "S: \"more\"\nC: \"*\"\nS: NO \"cancelled\"\nEND",
-                "S: NO \"cancelled\"\nS: BYE…\nEND",
-                "",
-            ),
-            case(
-                "a literal one too",
-                "",
-                auth(5) + "S: {4}\nS: more\nC: \"*\"\nS: NO \"cancelled\"\nEND",
-                "S: NO \"cancelled\"\nS: BYE…\nEND",
-                "",
-            ),
-            case(
-                "BYE",
-                "",
-                auth(6) + "S: BYE \"gone\"\nEND",
-                UNAVAILABLE,
-                "goodbye",
-            ),
-            case("closed", "", auth(7), UNAVAILABLE, "closed"),
-            case(
-                "nonsense",
-                "",
-                auth(8) + "S: hello\nEND",
-                UNAVAILABLE,
-                "no ManageSieve reply",
-            ),
-            case("no answer", "", auth(9) + "END", UNAVAILABLE, "did not answer"),
-        ],
-        "backend_timeout = \"2s\"\n",
-    )
-}
-
-#[test]
-fn the_block_inside_tls_counts_and_xclient_may_bring_another() -> Result<()> {
-    const XCLIENT: &str =
-        "C: XCLIENT ADDR=127.… PORT=… DESTADDR=127.… DESTPORT=… SESSION=… TTL=6 CLIENT-TRANSPORT=TLS\n";
-    let case = |what, tls, backend: String| Case {
-        what,
-        protocol: "managesieve",
-        tls,
-        keys: "forwarding = \"xclient\"\n",
-        backend,
-        client: "S: OK \"in\"",
-        cause: "",
-    };
-    let start = "S: \"STARTTLS\"\nS: \"XCLIENT\"\nS: OK\nC: STARTTLS\nS: OK\nTLS\n";
-    play(
-        &[
-            case(
-                "listed again",
-                "starttls",
-                format!(
-                    "{start}S: \"XCLIENT\"\nS: OK\n{XCLIENT}S: OK \"Updated\"\n{}S: OK \"in\"\nEND",
-                    auth(0)
-                ),
-            ),
-            case(
-                "not listed again",
-                "starttls",
-                format!(
-                    "{start}S: \"SASL\" \"PLAIN\"\nS: OK\n{}S: OK \"in\"\nEND",
-                    auth(1)
-                ),
-            ),
-            case(
-                "capabilities behind XCLIENT",
-                "implicit",
-                format!(
-                    "TLS\nS: \"XCLIENT\"\nS: OK\n{XCLIENT}S: \"SASL\" \"PLAIN\"\nS: OK\n{}S: OK \"in\"\nEND",
-                    auth(2)
-                ),
-            ),
-        ],
-        "",
-    )
 }

@@ -1,33 +1,21 @@
-//! POP3 over raw sockets: what a client reads before its login, what a backend is sent, and what comes of its answer
-//! (behaviour §1, §2, §6.2, §6.6, §7.1).
+//! POP3 over raw sockets: what a client reads before its login (behaviour §1, §2, §6.2, §7.1); what a backend is sent is in
+//! `backend`.
+
+mod backend;
 
 use anyhow::Result;
-use mailswitch_tests::{ca::Ca, place::Place, scripted::Scripted, when::eventually};
+use mailswitch_tests::place::Place;
 
-use super::{
-    lone::{DEAD, Lone, SOON, Setup, base64, plain},
-    scripts::{Case, destination, play, user},
-};
+use super::lone::{DEAD, SOON, Setup, base64, lone, only, plain};
 
 const UNAVAILABLE: &str = "S: -ERR [SYS/TEMP] backend unavailable, wait and try again\nEND";
 const FIXED: &str = "S: TOP\nS: RESP-CODES\nS: PIPELINING\nS: EXPIRE NEVER\nS: UIDL\nS: UTF8\nS: IMPLEMENTATION Mailswitch\nS: .\n";
 const OPEN: &str = "S: USER\nS: SASL PLAIN LOGIN OAUTHBEARER XOAUTH2\n";
 
-fn only_pop3<'a>() -> Setup<'a> {
-    Setup {
-        protocols: &["pop3"],
-        ..Setup::default()
-    }
-}
-
-fn lone(place: &Place, setup: Setup<'_>) -> Result<Lone> {
-    Lone::start(place, &Ca::new(place.path())?, setup)
-}
-
 #[test]
 fn capa_lists_no_login_while_the_gate_is_shut_and_all_of_it_behind_tls() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_pop3())?;
+    let node = lone(&place, only(&["pop3"]))?;
     let greeting = "S: +OK Mailswitch POP3 at your service.\nC: CAPA\nS: +OK…\n";
     for (tls, dialogue) in [
         ("implicit", format!("{greeting}{OPEN}{FIXED}C: STLS\nS: -ERR…")),
@@ -53,7 +41,7 @@ fn what_the_file_says_is_sent_as_it_stands_there_and_only_its_mechanisms_are_tak
     );
     let setup = Setup {
         tables: &tables,
-        ..only_pop3()
+        ..only(&["pop3"])
     };
     let node = lone(&place, setup)?;
     let dialogue = format!(
@@ -68,7 +56,7 @@ fn what_the_file_says_is_sent_as_it_stands_there_and_only_its_mechanisms_are_tak
 #[test]
 fn every_command_before_login_has_its_reply() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_pop3())?;
+    let node = lone(&place, only(&["pop3"]))?;
     let dialogue = "S: +OK …
         C: noop
         S: +OK
@@ -104,7 +92,7 @@ fn every_command_before_login_has_its_reply() -> Result<()> {
 #[test]
 fn a_sasl_exchange_that_comes_to_nothing_is_refused_and_the_connection_goes_on() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_pop3())?;
+    let node = lone(&place, only(&["pop3"]))?;
     let token = base64("n,a=ann@x.example,\x01auth=Bearer \x01\x01");
     let dialogue = format!(
         "S: +OK …
@@ -144,7 +132,7 @@ fn nothing_secret_is_taken_or_asked_for_in_clear_and_that_does_not_count() -> Re
     let place = Place::new()?;
     let setup = Setup {
         listener: ", max_auth_attempts = 2",
-        ..only_pop3()
+        ..only(&["pop3"])
     };
     let node = lone(&place, setup)?;
     let dialogue = format!(
@@ -172,7 +160,7 @@ fn nothing_secret_is_taken_or_asked_for_in_clear_and_that_does_not_count() -> Re
 #[test]
 fn what_is_pipelined_behind_stls_is_never_interpreted() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_pop3())?;
+    let node = lone(&place, only(&["pop3"]))?;
     node.play(
         "pop3",
         "starttls",
@@ -186,7 +174,7 @@ fn a_client_that_does_not_sign_in_in_time_is_closed_without_a_word() -> Result<(
     let place = Place::new()?;
     let setup = Setup {
         listener: ", preauth_timeout = \"1s\"",
-        ..only_pop3()
+        ..only(&["pop3"])
     };
     let node = lone(&place, setup)?;
     let mut waiting = Vec::new();
@@ -205,7 +193,7 @@ fn the_last_failure_is_answered_and_the_connection_closed() -> Result<()> {
     let place = Place::new()?;
     let setup = Setup {
         listener: ", max_auth_attempts = 3",
-        ..only_pop3()
+        ..only(&["pop3"])
     };
     let node = lone(&place, setup)?;
     node.play(
@@ -220,7 +208,7 @@ fn the_last_failure_is_answered_and_the_connection_closed() -> Result<()> {
 #[test]
 fn lines_and_responses_may_be_as_long_as_the_limit_and_no_longer() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_pop3())?;
+    let node = lone(&place, only(&["pop3"]))?;
     const LIMIT: usize = 64 * 1024;
     let user = "S: +OK …\nC: USER ann@x.example\nS: +OK…\nC: PASS ";
     let password = |length: usize| "p".repeat(length - "PASS ".len());
@@ -248,7 +236,7 @@ fn lines_and_responses_may_be_as_long_as_the_limit_and_no_longer() -> Result<()>
 #[test]
 fn a_login_that_is_no_identifier_gets_the_temporary_failure() -> Result<()> {
     let place = Place::new()?;
-    let node = lone(&place, only_pop3())?;
+    let node = lone(&place, only(&["pop3"]))?;
     for login in ["ann b@x.example", "%root", &"l".repeat(1025)] {
         node.play(
             "pop3",
@@ -262,256 +250,8 @@ fn a_login_that_is_no_identifier_gets_the_temporary_failure() -> Result<()> {
 #[test]
 fn a_stop_is_said_with_a_code_for_later() -> Result<()> {
     let place = Place::new()?;
-    let mut node = lone(&place, only_pop3())?;
+    let mut node = lone(&place, only(&["pop3"]))?;
     let mut waiting = node.play("pop3", "plain", "S: +OK …")?;
     assert!(node.process.stop(SOON)?.success());
     waiting.play(node.client(), "S: -ERR [SYS/TEMP]…\nEND")
-}
-
-fn auth(number: usize) -> String {
-    format!("C: AUTH PLAIN {}\n", plain(&user(number), "pw"))
-}
-
-#[test]
-fn a_backend_that_is_no_backend_gets_no_credential_and_the_client_the_temporary_failure() -> Result<()> {
-    let case = |what, tls, keys, backend: &str, cause| Case {
-        what,
-        protocol: "pop3",
-        tls,
-        keys,
-        backend: backend.to_owned(),
-        client: UNAVAILABLE,
-        cause,
-    };
-    play(
-        &[
-            case("-ERR", "plain", "", "S: -ERR full\nEND", "-ERR full"),
-            case("no POP3", "plain", "", "S: * OK imap\nEND", "imap"),
-            case(
-                "no STLS",
-                "starttls",
-                "",
-                "S: +OK x\nC: CAPA\nS: +OK\nS: TOP\nS: .\nEND",
-                "does not offer STARTTLS",
-            ),
-            case(
-                "no CAPA",
-                "starttls",
-                "",
-                "S: +OK x\nC: CAPA\nS: -ERR what\nEND",
-                "does not offer STARTTLS",
-            ),
-            case(
-                "STLS refused",
-                "starttls",
-                "",
-                "S: +OK x\nC: CAPA\nS: +OK\nS: stls\nS: .\nC: STLS\nS: -ERR not now\nEND",
-                "refused STARTTLS",
-            ),
-            case(
-                "injected behind STLS",
-                "starttls",
-                "",
-                "S: +OK x\nC: CAPA\nS: +OK\nS: STLS\nS: .\nC: STLS\nS: +OK go\nS: +OK XCLIENT\nEND",
-                "in clear behind",
-            ),
-            case(
-                "XCLIENT refused",
-                "plain",
-                "forwarding = \"xclient\"\n",
-                "S: +OK [XCLIENT] x\nC: XCLIENT ADDR=127.…\nS: -ERR no\nEND",
-                "refused XCLIENT",
-            ),
-        ],
-        "",
-    )
-}
-
-#[test]
-fn every_answer_to_the_credential_reaches_the_client_as_the_contract_has_it() -> Result<()> {
-    const HIDE: &str = "hide_auth_errors = true\n";
-    let case = |what, keys, backend: String, client, cause| Case {
-        what,
-        protocol: "pop3",
-        tls: "plain",
-        keys,
-        backend: format!("S: +OK x\n{backend}"),
-        client,
-        cause,
-    };
-    play(
-        &[
-            case(
-                "+OK and what follows",
-                "",
-                auth(0) + "S: +OK in\nC: STAT\nS: +OK 0 0\nEND",
-                "S: +OK in\nC: STAT\nS: +OK 0 0",
-                "",
-            ),
-            case(
-                "a refusal in its words",
-                "",
-                auth(1) + "S: -ERR [AUTH] not you\nEND",
-                "S: -ERR [AUTH] not you\nEND",
-                "",
-            ),
-            case(
-                "a refusal that is hidden",
-                HIDE,
-                auth(2) + "S: -ERR no such user\nEND",
-                "S: -ERR [AUTH] Authentication failed.\nEND",
-                "",
-            ),
-            case(
-                "a temporary refusal that is not hidden",
-                HIDE,
-                auth(3) + "S: -ERR [SYS/TEMP] database away\nEND",
-                "S: -ERR [SYS/TEMP] database away\nEND",
-                "",
-            ),
-            case(
-                "a locked mailbox is not hidden",
-                HIDE,
-                auth(4) + "S: -ERR [IN-USE] locked\nEND",
-                "S: -ERR [IN-USE] locked\nEND",
-                "",
-            ),
-            case(
-                "a challenge to PLAIN is cancelled",
-                "",
-                auth(5) + "S: + more\nC: *\nS: -ERR cancelled\nEND",
-                "S: -ERR cancelled\nEND",
-                "",
-            ),
-            case("closed", "", auth(6), UNAVAILABLE, "closed"),
-            case(
-                "nonsense",
-                "",
-                auth(7) + "S: hello\nEND",
-                UNAVAILABLE,
-                "no POP3 reply",
-            ),
-            case("no answer", "", auth(8) + "END", UNAVAILABLE, "did not answer"),
-        ],
-        "backend_timeout = \"2s\"\n",
-    )
-}
-
-#[test]
-fn what_was_learnt_in_clear_is_asked_again_but_for_the_greetings_xclient() -> Result<()> {
-    const XCLIENT: &str =
-        "C: XCLIENT ADDR=127.… PORT=… DESTADDR=127.… DESTPORT=… SESSION=… TTL=6 CLIENT-TRANSPORT=TLS\n";
-    let start =
-        "S: +OK [XCLIENT] Dovecot ready.\nC: CAPA\nS: +OK\nS: STLS\nS: .\nC: STLS\nS: +OK go\nTLS\nC: CAPA\n";
-    let case = |what, tls, backend: String| Case {
-        what,
-        protocol: "pop3",
-        tls,
-        keys: "forwarding = \"xclient\"\n",
-        backend,
-        client: "S: +OK in",
-        cause: "",
-    };
-    play(
-        &[
-            case(
-                "Dovecot",
-                "starttls",
-                format!(
-                    "{start}S: +OK\nS: TOP\nS: .\n{XCLIENT}S: +OK Updated\n{}S: +OK in\nEND",
-                    auth(0)
-                ),
-            ),
-            case(
-                "an offer that was none",
-                "starttls",
-                format!(
-                    "{start}S: +OK\nS: TOP\nS: .\n{XCLIENT}S: -ERR what\n{}S: +OK in\nEND",
-                    auth(1)
-                ),
-            ),
-            case(
-                "a greeting inside TLS",
-                "implicit",
-                format!(
-                    "TLS\nS: +OK [XCLIENT] x\n{XCLIENT}S: +OK\n{}S: +OK in\nEND",
-                    auth(2)
-                ),
-            ),
-            case(
-                "CAPA",
-                "plain",
-                format!(
-                    "S: +OK x\nC: CAPA\nS: +OK\nS: XCLIENT\nS: .\n{XCLIENT}S: +OK\n{}S: +OK in\nEND",
-                    auth(3)
-                ),
-            ),
-            case(
-                "none",
-                "plain",
-                format!(
-                    "S: +OK x\nC: CAPA\nS: +OK\nS: TOP\nS: .\n{}S: +OK in\nEND",
-                    auth(4)
-                ),
-            ),
-        ],
-        "",
-    )
-}
-
-#[test]
-fn a_password_keeps_its_blanks_a_wish_for_utf8_is_said_again_and_what_is_long_waits_for_the_prompt()
--> Result<()> {
-    let place = Place::new()?;
-    let ca = Ca::new(place.path())?;
-    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
-    let long = "p".repeat(300);
-    let scripts = [
-        format!("S: +OK x\nC: AUTH PLAIN {}\nS: +OK in", plain(&user(0), " p  w ")),
-        format!(
-            "S: +OK x\nC: CAPA\nS: +OK\nS: UTF8 USER\nS: .\nC: UTF8\nS: +OK\nC: AUTH PLAIN {}\nS: +OK in",
-            plain(&user(1), "pw")
-        ),
-        format!(
-            "S: +OK x\nC: CAPA\nS: +OK\nS: TOP\nS: .\nC: AUTH PLAIN {}\nS: +OK in",
-            plain(&user(2), "pw")
-        ),
-        format!(
-            "S: +OK x\nC: AUTH PLAIN\nS: + \nC: {}\nS: +OK in",
-            plain(&user(3), &long)
-        ),
-    ];
-    let (mut tables, mut moved, mut backends) = (DEAD.to_owned(), String::new(), Vec::new());
-    for (number, script) in scripts.into_iter().enumerate() {
-        let backend = Scripted::start(&place, &issued, move |_| script.clone())?;
-        tables += &destination(number, &backend, &issued, "pop3", "plain", "");
-        moved += &format!("{} d{number}\n", user(number));
-        backends.push(backend);
-    }
-    let setup = Setup {
-        tables: &tables,
-        moved: &moved,
-        ..only_pop3()
-    };
-    let node = Lone::start(&place, &ca, setup)?;
-    for (number, (before, password)) in [
-        ("", " p  w "),
-        ("C: UTF8\nS: +OK…\n", "pw"),
-        ("C: UTF8\nS: +OK…\n", "pw"),
-        ("", &long),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let dialogue = format!(
-            "S: +OK …\n{before}C: USER {}\nS: +OK…\nC: PASS {password}\nS: +OK in\nEND",
-            user(number)
-        );
-        node.play("pop3", "implicit", &dialogue)?;
-        let played = eventually("the backend's side is over", SOON, || {
-            backends[number].played().pop()
-        })?;
-        assert_eq!(played.fault, None);
-    }
-    Ok(())
 }
