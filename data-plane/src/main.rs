@@ -40,6 +40,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let ended = runtime.block_on(async {
         let telemetry = process::start_telemetry(&config)?;
         process::log_warnings(&checked.warnings);
+        let mut stop = process::StopSignals::listen()?;
         let (taking, inherited) = arguments.inherit(&config)?;
         let page = Some(telemetry.page());
         let mut node =
@@ -55,7 +56,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         let successor = tokio::select! {
-            stop = process::stop_signal() => stop.map(|()| None)?,
+            () = stop.next() => None,
             successor = node.offer().taken() => Some(successor),
         };
         let end = async {
@@ -66,8 +67,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         };
         tokio::select! {
             () = end => {}
-            second = process::stop_signal() => {
-                second?;
+            () = stop.next() => {
                 // At once (behaviour §11): not even for the last traces, whose collector may be what hangs.
                 std::process::exit(0);
             }

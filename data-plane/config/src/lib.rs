@@ -35,6 +35,7 @@ pub use finding::{Finding, Findings, Severity};
 pub use fleet::{FleetConfig, FleetFile};
 pub use name::{CertificateName, DestinationName, ListenerName, NodeName, SiteName};
 pub use node::{NodeConfig, Source};
+pub use pem::names_of_leaf;
 pub use protocol::{Forwarding, Protocol, TlsMode};
 pub use resource::{Resource, ResourceKey};
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::extensions::GeneralName;
 
 use crate::read::{Place, Report};
 
@@ -47,6 +48,36 @@ pub(crate) fn check_pair(report: &Report<'_>, places: &[Place; 2], cert: &Path, 
 /// Checks a file of one or more authorities.
 pub(crate) fn check_authorities(report: &Report<'_>, place: &Place, file: &Path) {
     let _ = read_chain(report, place, file);
+}
+
+/// The names of the leaf in a file; none when it cannot be read, which is said by `check_pair`.
+pub(crate) fn names_in(file: &Path) -> Vec<String> {
+    let leaf = CertificateDer::from_pem_file(file).ok();
+    leaf.and_then(|leaf| names_of_leaf(&leaf)).unwrap_or_default()
+}
+
+/// The names that a leaf is presented for: its DNS names, or its common names when it has none (configuration 3.2).
+#[must_use]
+pub fn names_of_leaf(der: &[u8]) -> Option<Vec<String>> {
+    let (_, leaf) = x509_parser::parse_x509_certificate(der).ok()?;
+    let names = leaf.subject_alternative_name().ok()?;
+    let dns: Vec<String> = names
+        .iter()
+        .flat_map(|extension| &extension.value.general_names)
+        .filter_map(|name| match name {
+            GeneralName::DNSName(dns) => Some((*dns).to_owned()),
+            _ => None,
+        })
+        .collect();
+    if !dns.is_empty() {
+        return Some(dns);
+    }
+    let common = leaf.subject().iter_common_name();
+    Some(
+        common
+            .filter_map(|name| name.as_str().ok().map(ToOwned::to_owned))
+            .collect(),
+    )
 }
 
 fn read_chain(report: &Report<'_>, place: &Place, file: &Path) -> Option<Vec<CertificateDer<'static>>> {

@@ -289,3 +289,18 @@ fn every_protocol_has_an_endpoint_that_says_itself() {
         );
     }
 }
+
+#[test]
+fn a_node_is_told_which_of_its_listeners_the_fleet_has_nothing_for_and_nothing_else() {
+    let resources = fleet(FLEET).resources;
+    let misfits = |listeners: &[ReportedListener]| {
+        FleetConfig::misfits(&resources, &SiteName::from("fra"), listeners).to_string()
+    };
+    assert_eq!(misfits(&[listener("fra-1", "imaps", Protocol::Imap)]), "");
+    let listeners = [
+        listener("fra-1", "imaps", Protocol::Imap),
+        listener("fra-1", "lmtp", Protocol::Lmtp),
+        listener("fra-1", "sieve", Protocol::ManageSieve),
+    ];
+    assert_snapshot!(misfits(&listeners));
+}

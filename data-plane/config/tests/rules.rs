@@ -557,6 +557,30 @@ subjects = [\"b.example.org\", \"*\"]
 }
 
 #[test]
+fn v24_a_name_that_two_certificates_have_is_worth_a_warning() {
+    let files = Files::new();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = ["MAIL.example.org".to_owned(), "imap.example.org".to_owned()];
+    let old = rcgen::CertificateParams::new(names).unwrap();
+    files.write("old.pem", &old.self_signed(&key).unwrap().pem());
+    files.write("old.key", &key.serialize_pem());
+    let toml = and("
+[tls.certificate.a]
+cert = \"/etc/mailswitch/chain.pem\"
+key = \"/etc/mailswitch/key.pem\"
+default = true
+[tls.certificate.b]
+cert = \"/etc/mailswitch/old.pem\"
+key = \"/etc/mailswitch/old.key\"
+[tls.certificate.c]
+cert = \"/etc/mailswitch/old.pem\"
+key = \"/etc/mailswitch/old.key\"
+subjects = [\"c.example.org\", \"imap.example.org\"]
+");
+    assert_snapshot!(files.about_node(&toml));
+}
+
+#[test]
 fn v25_http2_on_a_mail_leg_is_said_to_have_no_effect() {
     let said = said(&with(
         "host = \"new.example.org\"",

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mailswitch_config::Forwarding;
 use mailswitch_config::table::destination::Destination;
 use mailswitch_dialogue::{
     Answer, ClientAttributes, Hops, PlaintextAuth, Ready, Relay, ReplayError, SessionId, Transport,
@@ -118,6 +119,12 @@ impl Backend for Path<'_> {
         tracing::debug!(%destination, rule = ?route.rule, "routed");
         let backends = self.front.node.backends();
         let backend = backends.get(destination)?;
+        let endpoint = backend.destination.endpoint(self.front.listener.protocol);
+        // Hops are counted where they are told: a leg without XCLIENT and ID is no part of a chain (behaviour §7.4).
+        let attributes = match endpoint.map(|endpoint| endpoint.forwarding) {
+            Some(Forwarding::Xclient) => Some(self.attributes()?),
+            Some(Forwarding::Proxy | Forwarding::None) | None => None,
+        };
         let caller = Caller {
             ends: self.client.ends,
             command: &self.login.command,
@@ -127,7 +134,7 @@ impl Backend for Path<'_> {
                 true => PlaintextAuth::Allowed,
                 false => PlaintextAuth::Refused,
             },
-            attributes: self.attributes()?,
+            attributes,
         };
         let Established {
             leg,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mailswitch_config::fleet::ReportedListener;
 use mailswitch_config::table::link::ControlPlaneLink;
 use mailswitch_config::table::listener::Listener;
 use mailswitch_proto::channel::{Credentials, CredentialsError, Files};
@@ -68,7 +69,13 @@ pub(crate) fn prepare(
     let directory = Directory::open(&link.state_dir)?;
     let (recovered, prepared) = Writer::recover(&directory)?;
     let mut table = remembered(recovered);
-    let mut resources = Resources::of_site(link.site.clone());
+    let ours = listeners.iter().map(|listener| ReportedListener {
+        node: link.node.to_string(),
+        name: listener.name.clone(),
+        protocol: listener.protocol,
+        tls: listener.tls,
+    });
+    let mut resources = Resources::of_node(link.site.clone(), ours.collect());
     let (config, rejections) = resources.assemble(table.resources());
     table.set_policy(Policy::from(&config.routing));
     let waits = wait_policy(waits, &config.cutover);

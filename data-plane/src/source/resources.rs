@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use mailswitch_config::fleet::Files;
-use mailswitch_config::{FleetConfig, Resource, ResourceKey, SiteName};
+use mailswitch_config::fleet::{Files, ReportedListener};
+use mailswitch_config::{Findings, FleetConfig, Resource, ResourceKey, SiteName};
 
 use crate::table::Rejection;
 use crate::tls::Watched;
@@ -14,15 +14,21 @@ use crate::tls::Watched;
 #[derive(Debug)]
 pub(crate) struct Resources {
     site: SiteName,
+    listeners: Vec<ReportedListener>,
+    /// What was said last about the listeners.
+    misfits: Findings,
     good: BTreeMap<ResourceKey, Resource>,
     /// The files of client certificates, while a resource is rejected.
     lacking: Option<Watched>,
 }
 
 impl Resources {
-    pub(crate) fn of_site(site: SiteName) -> Self {
+    /// Of a node with these listeners.
+    pub(crate) fn of_node(site: SiteName, listeners: Vec<ReportedListener>) -> Self {
         Self {
             site,
+            listeners,
+            misfits: Findings::default(),
             good: BTreeMap::new(),
             lacking: None,
         }
@@ -63,8 +69,29 @@ impl Resources {
         } else {
             FleetConfig::from_resources(chosen.values(), &self.site, Files::Here).config
         };
+        self.say_misfits(&chosen);
         self.good = chosen;
         self.lacking = (!rejections.is_empty()).then_some(files);
         (config, rejections)
+    }
+
+    /// Once, until something else is wrong.
+    fn say_misfits(&mut self, resources: &BTreeMap<ResourceKey, Resource>) {
+        // Before the first synchronisation, and in a fleet that has no configuration yet, nothing fits.
+        let misfits = match resources.is_empty() {
+            true => Findings::default(),
+            false => FleetConfig::misfits(resources.values(), &self.site, &self.listeners),
+        };
+        for misfit in misfits.iter() {
+            if !self.misfits.iter().any(|said| said == misfit) {
+                tracing::warn!(
+                    key = misfit.key,
+                    remedy = misfit.remedy,
+                    "this node's listeners and the fleet's configuration do not fit: {}",
+                    misfit.message
+                );
+            }
+        }
+        self.misfits = misfits;
     }
 }

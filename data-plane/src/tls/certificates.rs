@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mailswitch_config::names_of_leaf;
 use mailswitch_config::table::tls::Certificate;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
@@ -82,10 +83,10 @@ impl Loaded {
         let malformed = || CertificateError::Leaf {
             path: table.cert.clone(),
         };
-        let leaf = certified.cert.first().ok_or_else(malformed)?;
-        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| malformed())?;
+        let der = certified.cert.first().ok_or_else(malformed)?;
+        let (_, leaf) = X509Certificate::from_der(der).map_err(|_| malformed())?;
         let names = match table.subjects.is_empty() {
-            true => names(&leaf).ok_or_else(malformed)?,
+            true => names_of_leaf(der).ok_or_else(malformed)?,
             false => table.subjects.clone(),
         };
         let validity = Validity::of(&leaf);
@@ -158,29 +159,6 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// The names that a certificate is for: the DNS names of the leaf, else its common names. None: it is malformed.
-fn names(leaf: &X509Certificate<'_>) -> Option<Vec<String>> {
-    let dns: Vec<String> = leaf
-        .subject_alternative_name()
-        .ok()?
-        .iter()
-        .flat_map(|extension| &extension.value.general_names)
-        .filter_map(|name| match name {
-            x509_parser::extensions::GeneralName::DNSName(dns) => Some((*dns).to_owned()),
-            _ => None,
-        })
-        .collect();
-    if !dns.is_empty() {
-        return Some(dns);
-    }
-    let common = leaf.subject().iter_common_name();
-    Some(
-        common
-            .filter_map(|name| name.as_str().ok().map(ToOwned::to_owned))
-            .collect(),
-    )
 }
 
 /// What is shown where there is nothing better.

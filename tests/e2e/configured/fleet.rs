@@ -111,6 +111,37 @@ fn a_node_that_lacks_a_certificate_says_so_and_uses_it_once_it_is_there() -> Res
 }
 
 #[test]
+fn a_node_that_comes_back_with_a_listener_that_the_fleet_has_nothing_for_warns() -> Result<()> {
+    let mut fleet = Fleet::start(&Plan {
+        nodes: 1,
+        ..Plan::default()
+    })?;
+    assert!(
+        !fleet.node(0).log().contains("do not fit"),
+        "{}",
+        fleet.node(0).log()
+    );
+    fleet.nodes[0].process.stop(SOON)?;
+    let config = &fleet.node(0).config;
+    let port = fleet.place.port(fleet.node(0).address())?;
+    let web = format!("web = {{ protocol = \"http\", bind = [\"{port}\"], tls = \"plain\" }}\n\n[metrics]");
+    let text = std::fs::read_to_string(config)?.replacen("\n[metrics]", &web, 1);
+    std::fs::write(config, text)?;
+    fleet.nodes[0].restart(&fleet.ca)?;
+    let said = eventually("the node says what does not fit", SOON, || {
+        let log = fleet.node(0).log();
+        log.lines()
+            .find(|line| line.contains("do not fit"))
+            .map(str::to_owned)
+    })?;
+    assert!(
+        said.contains("level=warn") && said.contains("of node node-1") && said.contains("web"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[test]
 fn what_does_not_fit_the_listeners_of_the_nodes_is_refused_with_everything_that_is_wrong() -> Result<()> {
     let fleet = Fleet::start(&Plan {
         nodes: 1,

@@ -1,12 +1,15 @@
 //! Real servers behind the node: how a login reaches them, what they answer, as whom they see the client
 //! (behaviour §2 to §6).
 
+use std::{io::Read, net::TcpListener};
+
 use anyhow::{Context, Result};
 use mailswitch_tests::{
     ca::Ca,
     dovecot::{Announce, Dovecot, Plaintext},
     place::Place,
     postfix::Postfix,
+    raw::Raw,
     when::eventually,
 };
 
@@ -445,6 +448,63 @@ fn a_leg_whose_two_ends_differ_about_the_proxy_header_is_named_in_the_log() -> R
         let log = node.process.output();
         let said = log.lines().rfind(|line| line.contains("backend unavailable"));
         assert!(said.is_some_and(|line| line.contains(hint)), "{number}: {said:?}");
+    }
+    Ok(())
+}
+
+/// What is passed through has no greeting of ours, and a backend that hangs up at once is all that there is to see.
+#[test]
+fn a_pass_through_backend_that_closes_without_a_word_is_named_with_what_may_help() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let mut tables = DEAD.to_owned();
+    for (forwarding, header) in [("none", 0), ("proxy", 28)] {
+        let silent = TcpListener::bind((place.server(), 0))?;
+        tables += &format!(
+            "[destination.{forwarding}]\nhost = \"{}\"\nforwarding = \"{forwarding}\"\n\
+             protocol.smtp = {{ port = {}, tls = \"plain\" }}\n",
+            place.server(),
+            silent.local_addr()?.port()
+        );
+        std::thread::spawn(move || {
+            for client in silent.incoming() {
+                // What was read leaves a close that is no reset.
+                let _ = client.and_then(|mut client| client.read_exact(&mut vec![0; header]));
+            }
+        });
+    }
+    for (forwarding, hint) in [
+        ("none", "no PROXY header was sent: does the backend expect one"),
+        ("proxy", "a PROXY header was sent: does the backend expect one"),
+    ] {
+        let place = Place::new()?;
+        let mx = place.port(place.address(2))?;
+        let tables =
+            format!("[listener.mx]\nprotocol = \"smtp\"\nbind = [\"{mx}\"]\ntls = \"plain\"\n{tables}");
+        let setup = Setup {
+            routing: &format!("smtp_passthrough_destination = \"{forwarding}\"\n"),
+            tables: &tables,
+            ..Setup::default()
+        };
+        let node = Lone::start(&place, &ca, setup)?;
+        Raw::connect(mx)?.play(node.client(), "END")?;
+        let said = eventually("the log says so", SOON, || {
+            let log = node.process.output();
+            let line = log
+                .lines()
+                .find(|line| line.contains("closed before it said anything"));
+            line.map(str::to_owned)
+        })?;
+        for words in [
+            hint,
+            "backend unavailable",
+            "listener=mx",
+            "protocol=smtp",
+            " session=",
+            " peer=127.",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
     }
     Ok(())
 }

@@ -110,6 +110,52 @@ fn the_hop_count_of_a_trusted_proxy_goes_on_one_less_and_the_last_one_goes_nowhe
     Ok(())
 }
 
+/// Who says nothing about the client cannot be in a chain that counts: a file with `proxy_ttl = 1` routes as the
+/// reference has it.
+#[test]
+fn the_last_hop_ends_only_legs_that_tell_of_hops() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let issued = ca.issue(&place.folder("backend")?, "scripted.test", place.server())?;
+    let login = |number| format!("AUTHENTICATE PLAIN {}", plain(&scripts::user(number), "pw"));
+    let script = format!(
+        "S: * OK [CAPABILITY IMAP4rev1 ID SASL-IR] x\nC: a {}\nS: a OK in\nEND",
+        login(0)
+    );
+    let silent = Scripted::start(&place, &issued, move |_| script.clone())?;
+    let telling = Scripted::start(&place, &issued, |_| "END".to_owned())?;
+    let tables = DEAD.to_owned()
+        + &scripts::destination(0, &silent, &issued, "imap", "plain", "forwarding = \"none\"\n")
+        + &scripts::destination(
+            1,
+            &telling,
+            &issued,
+            "imap",
+            "plain",
+            "forwarding = \"xclient\"\n",
+        );
+    let setup = Setup {
+        server: "proxy_ttl = 1\nlog_level = \"debug\"\n",
+        tables: &tables,
+        moved: "u0@x.example d0\nu1@x.example d1\n",
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    node.play(
+        "imap",
+        "implicit",
+        &format!("S: * OK …\nC: a {}\nS: a OK in", login(0)),
+    )?;
+    let refused = format!(
+        "S: * OK …\nC: a {}\nS: a NO [UNAVAILABLE]…\nS: * BYE…\nEND",
+        login(1)
+    );
+    node.play("imap", "implicit", &refused)?;
+    assert_eq!(telling.accepted(), 0);
+    assert!(node.process.output().contains("loop"));
+    Ok(())
+}
+
 #[test]
 fn two_nodes_in_a_row_count_the_hops_down_in_every_protocol() -> Result<()> {
     let (place, behind) = (Place::new()?, Place::new()?);

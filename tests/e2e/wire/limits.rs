@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use mailswitch_tests::{ca::Ca, place::Place, raw::Raw, when::eventually};
 
-use super::lone::{Lone, SOON, Setup, base64};
+use super::lone::{DEAD, Lone, SOON, Setup, base64};
 
 /// Of one line, literal or response.
 const LIMIT: usize = 64 * 1024;
@@ -98,8 +98,11 @@ fn the_last_failure_is_answered_and_the_connection_closed() -> Result<()> {
 #[test]
 fn a_connection_too_many_is_closed_without_a_byte_and_its_place_is_free_again() -> Result<()> {
     let place = Place::new()?;
+    let metrics = place.port(place.address(2))?;
+    let tables = format!("[metrics]\nbind = \"{metrics}\"\n{DEAD}");
     let setup = Setup {
         listener: ", max_connections = 2",
+        tables: &tables,
         ..Setup::default()
     };
     let node = Lone::start(&place, &Ca::new(place.path())?, setup)?;
@@ -119,6 +122,48 @@ fn a_connection_too_many_is_closed_without_a_byte_and_its_place_is_free_again() 
     for field in ["listener=imap-starttls", "protocol=imap", "peer=127."] {
         assert!(full.is_some_and(|line| line.contains(field)), "{full:?}");
     }
+    // Counted by listener and reason.
+    let page = crate::sight::get(metrics, "/metrics")?;
+    let counted = page
+        .lines()
+        .find(|line| line.starts_with("mail_connections_refused") && line.contains("\"imap-starttls\""));
+    assert!(
+        counted.is_some_and(|line| line.contains("error_type=\"listener_full\"") && line.ends_with(" 1")),
+        "{page}"
+    );
+    Ok(())
+}
+
+#[test]
+fn what_a_node_has_room_for_is_in_its_log_at_start() -> Result<()> {
+    let place = Place::new()?;
+    let metrics = place.port(place.address(2))?;
+    let tables = format!("[metrics]\nbind = \"{metrics}\"\n{DEAD}");
+    let setup = Setup {
+        tables: &tables,
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &Ca::new(place.path())?, setup)?;
+    // What there is room for is said at start.
+    let log = node.process.output();
+    let limits = log.lines().find(|line| line.contains("msg=limits"));
+    let limits = limits.with_context(|| format!("no limits in {log}"))?;
+    let of = |field: &str| -> Result<usize> {
+        let value = limits.split(' ').find_map(|word| word.strip_prefix(field));
+        Ok(value.with_context(|| limits.to_owned())?.parse()?)
+    };
+    let (descriptors, per_client, before_login) =
+        (of("descriptors=")?, of("per_client=")?, of("before_login=")?);
+    assert_eq!(
+        (per_client, before_login),
+        ((descriptors - 128) / 4, per_client),
+        "{limits}"
+    );
+    assert_eq!(
+        (of("held=")?, of("held_per_account=")?),
+        (before_login / 2, 64),
+        "{limits}"
+    );
     Ok(())
 }
 

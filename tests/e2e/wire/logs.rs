@@ -132,6 +132,28 @@ fn what_was_moved_and_why_it_ended_is_in_the_last_line_of_a_session() -> Result<
     Ok(())
 }
 
+/// The line that is said each minute begins with the start.
+#[test]
+fn the_figures_of_a_node_are_in_its_log() -> Result<()> {
+    let place = Place::new()?;
+    let node = Lone::start(&place, &Ca::new(place.path())?, Setup::default())?;
+    let line = eventually("the figures", SOON, || {
+        let log = node.process.output();
+        log.lines()
+            .find(|line| line.contains("msg=figures"))
+            .map(str::to_owned)
+    })?;
+    assert!(line.contains("level=info"), "{line}");
+    for field in [" active_connections=", " waiting="] {
+        let value = line.split(field).nth(1).and_then(|rest| rest.split(' ').next());
+        assert!(
+            value.is_some_and(|value| value.parse::<u64>().is_ok()),
+            "{field}: {line}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn a_check_says_all_that_is_wrong_and_binds_nothing() -> Result<()> {
     let place = Place::new()?;

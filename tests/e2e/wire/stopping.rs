@@ -52,6 +52,50 @@ fn who_has_not_signed_in_is_told_and_closed_at_once_and_the_node_ends() -> Resul
 }
 
 #[test]
+fn those_who_are_left_when_the_grace_is_over_are_reported_by_number() -> Result<()> {
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let legacy = Dovecot::start(
+        &place,
+        &ca,
+        "legacy",
+        Announce::None,
+        Plaintext::Allowed,
+        &[ALICE],
+    )?;
+    let tables = destination("legacy", &legacy, None, "implicit", "forwarding = \"none\"\n");
+    let setup = Setup {
+        server: "shutdown_grace = \"1s\"\n",
+        tables: &tables,
+        ..Setup::default()
+    };
+    let mut node = Lone::start(&place, &ca, setup)?;
+    let login = format!("S: * OK …\nC: a LOGIN {ALICE} secret\nS: a OK…");
+    let mut left = [
+        node.play("imap", "implicit", &login)?,
+        node.play(
+            "imap",
+            "starttls",
+            &format!(
+                "S: * OK …\nC: s STARTTLS\nS: s OK…\nTLS\n{}",
+                &login["S: * OK …\n".len()..]
+            ),
+        )?,
+    ];
+    assert!(node.process.stop(SOON)?.success());
+    for raw in &mut left {
+        raw.play(node.client(), "END")?;
+    }
+    let log = node.process.output();
+    let said = log.lines().find(|line| line.contains("the grace is over"));
+    assert!(
+        said.is_some_and(|line| line.contains("level=warn") && line.contains("connections=2")),
+        "{log}"
+    );
+    Ok(())
+}
+
+#[test]
 fn the_signed_in_go_on_during_the_grace_nobody_new_gets_in_and_a_second_signal_ends_it_now() -> Result<()> {
     let place = Place::new()?;
     let ca = Ca::new(place.path())?;

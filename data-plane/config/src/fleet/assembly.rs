@@ -1,13 +1,14 @@
 //! A node's configuration, made of the fleet's resources (design section 4: what cannot be used is named, the rest
 //! stands).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Files, FleetConfig, read_tables};
+use super::{Files, FleetConfig, ReportedListener, read_tables};
 use crate::finding::{Finding, Findings, Severity};
 use crate::name::SiteName;
 use crate::read::{Document, Node, Place, Report, TableReader};
 use crate::resource::{Resource, ResourceKey, is_named};
+use crate::rule::{Facts, Served};
 use crate::table::capabilities::Capabilities;
 use crate::table::cutover::Cutover;
 use crate::table::http::Http;
@@ -81,6 +82,39 @@ impl FleetConfig {
                 .collect(),
             warnings: Findings::from(warnings),
         }
+    }
+}
+
+impl FleetConfig {
+    /// What of the fleet's resources, as a site sees them, does not fit these listeners (the rules that need both sides). A
+    /// node asks it of its own: the control plane checks what is applied against the nodes that it knows then, and a node
+    /// may join later, or come back with other listeners.
+    #[must_use]
+    pub fn misfits<'a>(
+        resources: impl IntoIterator<Item = &'a Resource>,
+        site: &SiteName,
+        listeners: &[ReportedListener],
+    ) -> Findings {
+        let gathered = Gathered::of(resources, site);
+        let document = Document::of_root(FILE, gathered.root);
+        let said = |served: &[Served]| {
+            let report = Report::new(&document, Severity::Warning, Files::Elsewhere);
+            let fleet = read_tables(&mut TableReader::root(&report));
+            let facts = Facts {
+                report: &report,
+                fleet: &fleet,
+                listeners: served,
+                mapped: BTreeSet::new(),
+            };
+            facts.check();
+            let noted = report.into_noted().into_iter();
+            noted.map(|noted| noted.finding).collect::<Vec<_>>()
+        };
+        let served: Vec<Served> = listeners.iter().map(Served::from).collect();
+        let in_any_case = said(&[]);
+        let mut misfits = said(&served);
+        misfits.retain(|finding| !in_any_case.contains(finding));
+        Findings::from(misfits)
     }
 }
 

@@ -1,8 +1,11 @@
 //! V23 and V24: the certificates that clients see, and the suites that are left.
 
+use std::collections::BTreeMap;
+
 use rustls::SupportedCipherSuite;
 use rustls::crypto::aws_lc_rs::ALL_CIPHER_SUITES;
 
+use crate::name::CertificateName;
 use crate::pem;
 use crate::protocol::TlsMode;
 use crate::read::{Files, Place, Report, value};
@@ -33,6 +36,7 @@ pub(crate) fn check(report: &Report<'_>, tls: &Tls, listeners: &[Listener], has_
             }
         }
     }
+    check_names(report, tls);
     let over_tls = listeners.iter().find(|listener| listener.tls != TlsMode::Plain);
     let what = match (over_tls, has_admin) {
         (Some(listener), _) => Some((
@@ -53,6 +57,42 @@ pub(crate) fn check(report: &Report<'_>, tls: &Tls, listeners: &[Listener], has_
         );
     }
     check_suites(report, &tls.protocols);
+}
+
+/// Of two certificates for one name the first is shown, and the other one never: an old one that was forgotten, mostly.
+fn check_names(report: &Report<'_>, tls: &Tls) {
+    let mut shown: BTreeMap<String, &CertificateName> = BTreeMap::new();
+    for certificate in &tls.certificates {
+        let place = Place::of(["tls", "certificate", certificate.name.as_str()]);
+        let (key, names) = match certificate.subjects.is_empty() {
+            true if report.files == Files::Here => ("cert", pem::names_in(&certificate.cert)),
+            true => continue,
+            false => ("subjects", certificate.subjects.clone()),
+        };
+        let mut twice: BTreeMap<&CertificateName, Vec<String>> = BTreeMap::new();
+        for name in names {
+            let name = name.to_ascii_lowercase();
+            match shown.get(&name) {
+                // A second default is an error of its own.
+                _ if name == "*" => {}
+                Some(first) if **first == certificate.name => {}
+                Some(first) => twice.entry(first).or_default().push(name),
+                None => {
+                    shown.insert(name, &certificate.name);
+                }
+            }
+        }
+        for (first, names) in twice {
+            report.warning(
+                &place.key(key),
+                format!(
+                    "certificate \"{first}\" is shown to clients that ask for {}, and this one is not",
+                    names.join(", ")
+                ),
+                "remove one of the two, or part the names between them by subjects",
+            );
+        }
+    }
 }
 
 fn check_suites(report: &Report<'_>, protocols: &TlsProtocols) {

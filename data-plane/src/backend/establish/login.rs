@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailswitch_config::Forwarding;
 use mailswitch_dialogue::{
     Announce, ClientAttributes, ClientCommand, HandshakeConfig, Helo, PlaintextAuth, Ready, handshake,
 };
@@ -27,8 +26,8 @@ pub struct Caller<'a> {
     pub hostname: Option<Arc<str>>,
     /// `allow_plaintext_auth` of the destination.
     pub plaintext: PlaintextAuth,
-    /// What XCLIENT and ID say.
-    pub attributes: ClientAttributes,
+    /// What XCLIENT and ID say. None: the leg has neither.
+    pub attributes: Option<ClientAttributes>,
 }
 
 /// A leg that waits for the credential.
@@ -63,9 +62,9 @@ impl Purpose for Caller<'_> {
             HandshakeConfig {
                 leg: secured,
                 plaintext: self.plaintext,
-                announce: match endpoint.forwarding {
-                    Forwarding::Xclient => Announce::Attributes(self.attributes.clone()),
-                    Forwarding::Proxy | Forwarding::None => Announce::Nothing,
+                announce: match &self.attributes {
+                    Some(attributes) => Announce::Attributes(attributes.clone()),
+                    None => Announce::Nothing,
                 },
                 helo: self.helo.cloned(),
                 hostname: self.hostname.clone(),
