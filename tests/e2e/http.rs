@@ -5,6 +5,7 @@ mod check;
 mod exchange;
 mod fields;
 mod flood;
+mod framed_answers;
 mod framing;
 mod http2;
 mod limits;

@@ -8,7 +8,7 @@ use mailswitch_proto::id::{HoldId, OperationId};
 use mailswitch_proto::identifier::pack;
 use mailswitch_proto::revision::Revision;
 
-use crate::rig::{Differences, Node, Talk, World, basic, ok, world};
+use crate::rig::{Backend, Differences, Node, Talk, World, basic, ok, world};
 
 pub(crate) const ANN: &str = "ann@example.org";
 
@@ -80,6 +80,58 @@ pub(crate) async fn registered(node: &Node, sessions_of_ann: usize) {
 
 pub(crate) fn ask(method: &str, rest: &str) -> String {
     format!("{method} / HTTP/1.1\r\nHost: a\r\n{}{rest}\r\n", basic(ANN))
+}
+
+/// A WebSocket of hers, over which "hi" has come.
+pub(crate) async fn a_websocket(node: &Node, old: &Backend) -> (Talk, Talk) {
+    let mut client = Talk::to(node.address).await;
+    client
+        .say(ask(
+            "GET",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
+        ))
+        .await;
+    let mut leg = old.accept().await;
+    leg.message().await;
+    leg.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhi")
+        .await;
+    client.head().await;
+    assert_eq!(client.exactly(2).await, b"hi");
+    (client, leg)
+}
+
+/// An event stream of hers, over which one event has come.
+pub(crate) async fn an_event_stream(node: &Node, old: &Backend) -> (Talk, Talk) {
+    let mut client = Talk::to(node.address).await;
+    client.say(ask("GET", "")).await;
+    let mut leg = old.accept().await;
+    leg.message().await;
+    leg.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n")
+        .await;
+    client.head().await;
+    assert_eq!(client.chunk().await, b"data: 1\n\n");
+    (client, leg)
+}
+
+/// A request of somebody else.
+pub(crate) fn of_bob() -> String {
+    format!("GET /bob HTTP/1.1\r\nHost: a\r\n{}\r\n", basic("bob@example.org"))
+}
+
+/// A client's connection, and one of each of its two accounts to the backend, between two requests.
+pub(crate) async fn idle_legs_of_two(node: &Node, old: &Backend) -> (Talk, Talk, Talk) {
+    let mut client = Talk::to(node.address).await;
+    client.say(of_bob()).await;
+    let mut bobs = old.accept().await;
+    bobs.message().await;
+    bobs.say(ok("bob")).await;
+    client.message().await;
+    client.say(ask("GET", "")).await;
+    let mut anns = old.accept().await;
+    anns.message().await;
+    anns.say(ok("ann")).await;
+    client.message().await;
+    (client, anns, bobs)
 }
 
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -236,14 +288,7 @@ async fn a_client_that_leaves_while_it_waits_with_a_body_that_nobody_reads_gives
 #[tokio::test]
 async fn an_event_stream_ends_whole_at_a_quiet_moment_of_the_drain() {
     let World { node, old, .. } = world(Differences::default()).await;
-    let mut client = Talk::to(node.address).await;
-    client.say(ask("GET", "")).await;
-    let mut leg = old.accept().await;
-    leg.message().await;
-    leg.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n")
-        .await;
-    client.head().await;
-    assert_eq!(client.chunk().await, b"data: 1\n\n");
+    let (mut client, mut leg) = an_event_stream(&node, &old).await;
     let held = hold(&node, LONG);
     assert_eq!(client.chunk().await, b"", "its end, long before the drain's");
     leg.ends().await;
@@ -277,19 +322,7 @@ async fn a_download_that_ends_with_its_connection_is_not_cut_at_a_quiet_moment()
 #[tokio::test]
 async fn a_websocket_ends_at_a_quiet_moment_of_the_drain() {
     let World { node, old, .. } = world(Differences::default()).await;
-    let mut client = Talk::to(node.address).await;
-    client
-        .say(ask(
-            "GET",
-            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
-        ))
-        .await;
-    let mut leg = old.accept().await;
-    leg.message().await;
-    leg.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhi")
-        .await;
-    client.head().await;
-    assert_eq!(client.exactly(2).await, b"hi");
+    let (mut client, mut leg) = a_websocket(&node, &old).await;
     let held = hold(&node, LONG);
     leg.ends().await;
     assert!(!is_quiet(&node, held));
@@ -321,23 +354,12 @@ async fn a_backend_that_does_not_close_keeps_the_account_from_being_quiet() {
 #[tokio::test]
 async fn another_accounts_leg_of_the_same_client_is_left_alone() {
     let World { node, old, .. } = world(Differences::default()).await;
-    let mut client = Talk::to(node.address).await;
-    let bob = format!("GET /bob HTTP/1.1\r\nHost: a\r\n{}\r\n", basic("bob@example.org"));
-    client.say(&bob).await;
-    let mut bobs = old.accept().await;
-    bobs.message().await;
-    bobs.say(ok("bob")).await;
-    client.message().await;
-    client.say(ask("GET", "")).await;
-    let mut anns = old.accept().await;
-    anns.message().await;
-    anns.say(ok("ann")).await;
-    client.message().await;
+    let (mut client, mut anns, mut bobs) = idle_legs_of_two(&node, &old).await;
     let held = hold(&node, LONG);
     anns.ends().await;
     drop(anns);
     quiet(&node, held).await;
-    client.say(&bob).await;
+    client.say(of_bob()).await;
     assert_eq!(bobs.message().await.start, "GET /bob HTTP/1.1");
     bobs.say(ok("still")).await;
     assert_eq!(client.message().await.text(), "still");

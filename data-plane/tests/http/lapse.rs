@@ -8,7 +8,9 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::StatusCode;
 use mailswitch_data_plane::sessions::Which;
 
-use crate::cutover::{ANN, LONG, ask, flip, hold, quiet, registered};
+use crate::cutover::{
+    ANN, LONG, a_websocket, an_event_stream, ask, flip, hold, idle_legs_of_two, of_bob, quiet, registered,
+};
 use crate::http2::{self, TLS, empty};
 use crate::rig::{Differences, Node, Talk, World, basic, ok, world};
 
@@ -81,14 +83,7 @@ async fn a_get_without_an_answer_is_cut_waits_for_the_hold_and_is_answered_by_th
 #[tokio::test]
 async fn an_event_stream_is_cut() {
     let World { node, old, .. } = world(Differences::default()).await;
-    let mut client = Talk::to(node.address).await;
-    client.say(ask("GET", "")).await;
-    let mut leg = old.accept().await;
-    leg.message().await;
-    leg.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n")
-        .await;
-    client.head().await;
-    client.chunk().await;
+    let (mut client, mut leg) = an_event_stream(&node, &old).await;
     lapse(&node);
     leg.is_reset().await;
     client.is_gone().await;
@@ -98,19 +93,7 @@ async fn an_event_stream_is_cut() {
 #[tokio::test]
 async fn a_websocket_is_cut() {
     let World { node, old, .. } = world(Differences::default()).await;
-    let mut client = Talk::to(node.address).await;
-    client
-        .say(ask(
-            "GET",
-            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
-        ))
-        .await;
-    let mut leg = old.accept().await;
-    leg.message().await;
-    leg.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhi")
-        .await;
-    client.head().await;
-    assert_eq!(client.exactly(2).await, b"hi");
+    let (mut client, mut leg) = a_websocket(&node, &old).await;
     lapse(&node);
     leg.is_reset().await;
     client.is_gone().await;
@@ -120,23 +103,12 @@ async fn a_websocket_is_cut() {
 #[tokio::test]
 async fn idle_legs_of_the_account_are_cut_and_another_accounts_are_not() {
     let World { node, old, .. } = world(Differences::default()).await;
-    let mut client = Talk::to(node.address).await;
-    let bob = format!("GET /bob HTTP/1.1\r\nHost: a\r\n{}\r\n", basic("bob@example.org"));
-    client.say(&bob).await;
-    let mut bobs = old.accept().await;
-    bobs.message().await;
-    bobs.say(ok("bob")).await;
-    client.message().await;
-    client.say(ask("GET", "")).await;
-    let mut anns = old.accept().await;
-    anns.message().await;
-    anns.say(ok("ann")).await;
-    client.message().await;
+    let (mut client, mut anns, mut bobs) = idle_legs_of_two(&node, &old).await;
     registered(&node, 2).await;
     lapse(&node);
     anns.is_reset().await;
     registered(&node, 1).await;
-    client.say(&bob).await;
+    client.say(of_bob()).await;
     assert_eq!(bobs.message().await.start, "GET /bob HTTP/1.1");
     bobs.say(ok("still")).await;
     assert_eq!(client.message().await.text(), "still");

@@ -1,7 +1,7 @@
 //! Accounts that move while they are used over HTTP: the next request follows, also on a connection that is kept alive; what
 //! was executed was executed once; streams end, and their successors are at the target.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, process::Child};
 
 use anyhow::Result;
 use mailswitch_tests::{
@@ -76,11 +76,9 @@ fn no_request_of_the_account_is_open_at_the_source_when_the_cutover_is_reported(
     Ok(())
 }
 
-#[test]
-fn requests_that_come_under_a_hold_wait_and_land_at_the_target() -> Result<()> {
-    let fleet = WebFleet::start(&WebPlan::default())?;
-    // A POST that is open at the source makes the hold last while others come.
-    let mut open = connection(&fleet)?;
+/// A POST that is open at the source, and a cutover that waits for it: others that come are held.
+fn held_by_an_open_post(fleet: &WebFleet) -> Result<(Raw, Child)> {
+    let mut open = connection(fleet)?;
     open.send(format!(
         "POST /add?wait=5 HTTP/1.1\r\nHost: a\r\n{}Content-Length: 3\r\n\r\none",
         basic(&at("alice"))
@@ -88,7 +86,7 @@ fn requests_that_come_under_a_hold_wait_and_land_at_the_target() -> Result<()> {
     wait_until("it is being executed", SOON, || {
         fleet.legacy.events("executed").len() == 1
     })?;
-    let mut cutover = fleet
+    let cutover = fleet
         .control_plane
         .ctl_command(&[
             "cutover",
@@ -101,6 +99,13 @@ fn requests_that_come_under_a_hold_wait_and_land_at_the_target() -> Result<()> {
             "test",
         ])
         .spawn()?;
+    Ok((open, cutover))
+}
+
+#[test]
+fn requests_that_come_under_a_hold_wait_and_land_at_the_target() -> Result<()> {
+    let fleet = WebFleet::start(&WebPlan::default())?;
+    let (mut open, mut cutover) = held_by_an_open_post(&fleet)?;
     wait_until("there is a hold", SOON, || {
         let status = fleet
             .ctl(&["status", "--output", "json"])
@@ -319,27 +324,7 @@ fn what_stays_held_too_long_is_503_and_never_401() -> Result<()> {
         cutover: "hold_login_timeout = \"1s\"\nmax_hold = \"20s\"\ndrain_timeout = \"10s\"\n",
         ..WebPlan::default()
     })?;
-    let mut open = connection(&fleet)?;
-    open.send(format!(
-        "POST /add?wait=5 HTTP/1.1\r\nHost: a\r\n{}Content-Length: 3\r\n\r\none",
-        basic(&at("alice"))
-    ))?;
-    wait_until("it is being executed", SOON, || {
-        fleet.legacy.events("executed").len() == 1
-    })?;
-    let mut cutover = fleet
-        .control_plane
-        .ctl_command(&[
-            "cutover",
-            &at("alice"),
-            "--from",
-            "legacy",
-            "--to",
-            "new",
-            "--reason",
-            "test",
-        ])
-        .spawn()?;
+    let (_open, mut cutover) = held_by_an_open_post(&fleet)?;
     // Until there is a hold she is served; then she waits for a second.
     let mut refused = None;
     wait_until("one is refused", SOON, || {
