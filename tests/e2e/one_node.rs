@@ -180,3 +180,44 @@ fn who_answers_and_who_asks_are_checked() -> Result<()> {
     assert!(!scene.node.log().contains("another-token"));
     Ok(())
 }
+
+#[test]
+fn a_mapping_is_set_and_an_account_is_cut_over_and_back_on_one_node() -> Result<()> {
+    let scene = Scene::new("")?;
+    says(&scene.ctl(&["mapping", "get", ALICE])?, 0, "legacy");
+    says(&scene.ctl(&["mapping", "set", ALICE, "nowhere"])?, 1, "nowhere");
+    says(&scene.ctl(&["mapping", "set", ALICE, "new"])?, 0, "ok");
+    says(&scene.ctl(&["resolve", ALICE])?, 0, "new");
+    scene.sign_in(ALICE)?.succeed()?;
+    assert_eq!(
+        (
+            scene.legacy.sessions_of(ALICE).len(),
+            scene.new.sessions_of(ALICE).len()
+        ),
+        (0, 1)
+    );
+    says(&scene.ctl(&["mapping", "unset", ALICE])?, 0, "");
+
+    let open = scene.sign_in(ALICE)?.stay()?;
+    let cutover = |from, to| scene.ctl(&["cutover", ALICE, "--from", from, "--to", to, "--single"]);
+    says(&cutover("new", "legacy")?, 3, "");
+    says(&cutover("legacy", "new")?, 0, "");
+    let sessions = scene.legacy.sessions_of(ALICE);
+    assert!(
+        sessions.iter().all(|session| session.ended.is_some()),
+        "{sessions:?}"
+    );
+    assert!(!open.leave()?.ok, "its session has ended");
+    scene.sign_in(ALICE)?.succeed()?;
+    assert_eq!(
+        (
+            scene.legacy.sessions_of(ALICE).len(),
+            scene.new.sessions_of(ALICE).len()
+        ),
+        (1, 2)
+    );
+    says(&cutover("new", "legacy")?, 0, "");
+    scene.sign_in(ALICE)?.succeed()?;
+    assert_eq!(scene.legacy.sessions_of(ALICE).len(), 2);
+    Ok(())
+}

@@ -12,7 +12,7 @@ use crate::cutover::{
     ANN, LONG, a_websocket, an_event_stream, ask, flip, hold, idle_legs_of_two, of_bob, quiet, registered,
 };
 use crate::http2::{self, TLS, empty};
-use crate::rig::{Differences, Node, Talk, World, basic, ok, world};
+use crate::rig::{Differences, Node, Talk, World, ok, world};
 
 /// Of Ann's sessions.
 fn lapse(node: &Node) {
