@@ -88,13 +88,12 @@ fn rust_log_replaces_the_level_and_one_that_cannot_be_read_is_reported_and_ignor
 }
 
 #[test]
-fn the_management_api_is_said_not_to_be_served_and_its_token_is_never_shown() -> Result<()> {
+fn the_management_api_takes_its_token_from_the_environment_and_it_is_never_shown() -> Result<()> {
     let place = Place::new()?;
     let [imap, admin] = [place.port(place.address(2))?, place.port(place.address(2))?];
     let tables = format!("[server]\nlog_level = \"debug\"\n[admin]\nbind = \"{admin}\"\n{DEAD}");
     let path = file(&place, imap, "plain", &tables)?;
     let token = "from-the-environment-0123456789abcdef";
-    let words = format!("not served by this version: nothing listens on {admin}");
     let mut checked = command()?;
     checked
         .arg("--offline")
@@ -102,17 +101,14 @@ fn the_management_api_is_said_not_to_be_served_and_its_token_is_never_shown() ->
         .arg(&path)
         .env("PROXY_ADMIN_TOKEN", token);
     let checked = checked.output()?;
-    assert!(
-        checked.status.success() && said(&checked).contains(&words),
-        "{checked:?}"
-    );
+    assert!(checked.status.success(), "{checked:?}");
     let mut command = command()?;
     command.arg(&path).env("PROXY_ADMIN_TOKEN", token);
     let node = start(&place, command, imap)?;
-    let log = node.output();
-    assert!(log.contains(&words), "{log}");
-    assert!(std::net::TcpStream::connect(admin).is_err());
-    assert!(!log.contains(token) && !said(&checked).contains(token));
+    eventually("the API listens", std::time::Duration::from_secs(20), || {
+        std::net::TcpStream::connect(admin).ok()
+    })?;
+    assert!(!node.output().contains(token) && !said(&checked).contains(token));
     // Without any token it does not start.
     let output = run(&[&path.display().to_string()])?;
     assert_eq!(output.status.code(), Some(1));
