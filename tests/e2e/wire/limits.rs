@@ -127,8 +127,11 @@ fn a_connection_too_many_is_closed_without_a_byte_and_its_place_is_free_again() 
     let counted = page
         .lines()
         .find(|line| line.starts_with("mail_connections_refused") && line.contains("\"imap-starttls\""));
+    // The third one, and each that asked again before the place was free.
+    let refused = counted.and_then(|line| line.rsplit(' ').next()?.parse().ok());
     assert!(
-        counted.is_some_and(|line| line.contains("error_type=\"listener_full\"") && line.ends_with(" 1")),
+        counted.is_some_and(|line| line.contains("error_type=\"listener_full\""))
+            && refused.is_some_and(|count: u64| count > 0),
         "{page}"
     );
     Ok(())
