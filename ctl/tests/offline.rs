@@ -320,7 +320,7 @@ fn check_without_a_file_says_that_it_needs_one_and_one_that_is_not_utf_8_is_repo
         .clone();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(
-        text.contains("check needs a file") && text.contains("mailswitchctl check --file FILE"),
+        text.contains("nothing says what to check") && text.contains("mailswitchctl check --file FILE"),
         "{text}"
     );
     let bytes = b"[server]\nhostname = \"m\xfcller\"\n[listener.a]\n";

@@ -67,16 +67,11 @@ impl CheckArguments {
     pub async fn run(self, context: &Context) -> Result<Exit, Failure> {
         // Not said by the parser: with --node-api none is needed.
         if self.names_no_file() {
-            return Err(Failure::usage("nothing says what to check")
-                .remedy("name a file, or a node with --node-api URL"));
+            let remedy = "name the file of a node, a control plane or the fleet: mailswitchctl check --file FILE; or a node that \
+                runs alone: --node-api URL; how a running fleet is: mailswitchctl status";
+            return Err(Failure::usage("nothing says what to check").remedy(remedy));
         }
         let given: Vec<_> = self.file.iter().chain(&self.path).collect();
-        if given.is_empty() {
-            let remedy = "name the file of a node, a control plane or the fleet: mailswitchctl check --file FILE; \
-                how a running fleet is: mailswitchctl status";
-            let what = "check needs a file; this version does not check a running fleet as a whole";
-            return Err(Failure::usage(what).remedy(remedy));
-        }
         let kinds: Vec<_> = given
             .iter()
             .map(|file| self.kind.map_or_else(|| Kind::of_file(file), Ok))
