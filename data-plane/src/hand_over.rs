@@ -4,10 +4,12 @@
 //!
 //! - `give`: every node offers its sockets at an abstract Unix address, named after each of them, to its own user.
 //! - `take`: `--take-over` asks for them, prepares the whole node, and only when it can serve says "go".
+//! - `passed`: they come from a supervisor instead, which keeps them while no node runs.
 //!
 //! Whatever fails before "go" changes nothing: the other node has its sockets, and goes on.
 
 mod give;
+mod passed;
 mod take;
 
 use std::net::SocketAddr;
@@ -15,6 +17,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::SocketAddr as UnixAddress;
 
 pub use give::{Offer, Successor};
+pub use passed::{Passed, PassedError};
 pub use take::{Inherited, Predecessor, TakeError, Taking};
 
 /// "The socket of this address, please": the answer is a byte, and with `YES` the descriptor.
@@ -56,7 +59,7 @@ mod tests {
     async fn ask(addresses: Vec<SocketAddr>) -> (Taking, Inherited) {
         loop {
             let addresses = addresses.clone();
-            match tokio::task::spawn_blocking(move || Taking::ask(&addresses))
+            match tokio::task::spawn_blocking(move || Taking::ask(&addresses, |_| true))
                 .await
                 .expect("no panic")
             {
@@ -110,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn without_anybody_who_offers_them_there_is_nothing_to_take() {
         let (_listener, address) = listener();
-        let asked = tokio::task::spawn_blocking(move || Taking::ask(&[address]));
+        let asked = tokio::task::spawn_blocking(move || Taking::ask(&[address], |_| true));
         assert!(matches!(asked.await.expect("no panic"), Err(TakeError::Nobody)));
     }
 }

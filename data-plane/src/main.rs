@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mailswitch_config::NodeConfig;
 use mailswitch_config::node::Environment;
+use mailswitch_data_plane::hand_over::Passed;
 use mailswitch_data_plane::node::reload::Origin;
 
 use crate::process::{Arguments, Failure, Task};
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let passed = Passed::from_environment()?;
     let checked = NodeConfig::load(arguments.file(), &Environment::of_process())?;
     let task = arguments.task();
     if task != Task::Serve {
@@ -41,19 +43,16 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         let telemetry = process::start_telemetry(&config)?;
         process::log_warnings(&checked.warnings);
         let mut stop = process::StopSignals::listen()?;
-        let (taking, inherited) = arguments.inherit(&config)?;
+        let before = arguments.inherit(&config, passed)?;
         let page = Some(telemetry.page());
-        let mut node =
-            mailswitch_data_plane::node::start_behind(config, descriptors, page, inherited).await?;
+        let mut node = mailswitch_data_plane::node::start_behind(config, descriptors, page, before).await?;
         node.reloader().reads(Origin {
             path: arguments.file().to_owned(),
             environment: Environment::of_process(),
             levels: Some(telemetry.levels()),
         });
         tokio::spawn(process::reload_on_hangup(Arc::clone(node.reloader())));
-        if let Some(taking) = taking {
-            node.take_over(taking).await?;
-        }
+        node.take_over().await?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
         let successor = tokio::select! {
             () = stop.next() => None,

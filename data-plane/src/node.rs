@@ -23,7 +23,7 @@ use crate::source::Knowledge;
 use crate::table::Table;
 use crate::tls::ServerTls;
 
-pub use start::{Running, StartError, start, start_behind};
+pub use start::{Before, Running, StartError, start, start_behind};
 
 /// What all sessions of a node use.
 #[derive(Debug)]

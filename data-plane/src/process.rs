@@ -6,7 +6,8 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 use mailswitch_config::{Findings, NodeConfig, Source};
-use mailswitch_data_plane::hand_over::{Inherited, TakeError, Taking};
+use mailswitch_data_plane::hand_over::{Passed, Taking};
+use mailswitch_data_plane::node::Before;
 use mailswitch_data_plane::node::reload::Reloader;
 use mailswitch_telemetry::{Logs, Service, StartError, Telemetry, name};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -70,17 +71,11 @@ impl Arguments {
         file.map_or(Path::new(""), PathBuf::as_path)
     }
 
-    /// Asks for the sockets of the configuration.
+    /// The sockets of the configuration that exist already: a supervisor passed them, or the node that runs is asked.
     ///
     /// # Errors
-    /// Nobody offers them.
-    pub(crate) fn inherit(
-        &self,
-        config: &NodeConfig,
-    ) -> Result<(Option<Taking>, Option<Inherited>), TakeError> {
-        if !self.take_over {
-            return Ok((None, None));
-        }
+    /// What was passed is not of this configuration; or nobody offers what is asked for.
+    pub(crate) fn inherit(&self, config: &NodeConfig, passed: Passed) -> Result<Before, Failure> {
         let listeners = config
             .listeners
             .iter()
@@ -88,8 +83,19 @@ impl Arguments {
         let others = config.metrics.iter().map(|metrics| metrics.bind);
         let admin = config.admin.iter().map(|admin| admin.bind);
         let addresses: Vec<_> = listeners.chain(others).chain(admin).collect();
-        let (taking, inherited) = Taking::ask(&addresses)?;
-        Ok((Some(taking), Some(inherited)))
+        let sockets = passed.named(&addresses)?;
+        if !self.take_over {
+            return Ok(Before {
+                sockets,
+                taking: None,
+            });
+        }
+        let (taking, asked) = Taking::ask(&addresses, |address| !sockets.has(address))?;
+        sockets.add(asked);
+        Ok(Before {
+            sockets,
+            taking: Some(taking),
+        })
     }
 
     pub(crate) fn task(&self) -> Task {

@@ -21,4 +21,5 @@ mod sight;
 mod sources;
 mod stuck;
 mod troubleshooting;
+mod upgrade;
 mod wire;

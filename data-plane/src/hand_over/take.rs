@@ -36,7 +36,7 @@ pub enum TakeError {
     NotReady(Duration),
 }
 
-/// Sockets that another node has handed over: each is taken by whoever would bind its address.
+/// Sockets that another process has handed over: each is taken by whoever would bind its address.
 #[derive(Debug, Default)]
 pub struct Inherited(Mutex<HashMap<SocketAddr, OwnedFd>>);
 
@@ -48,7 +48,24 @@ pub struct Taking(UnixStream);
 #[derive(Debug)]
 pub struct Predecessor(UnixStream);
 
+impl From<HashMap<SocketAddr, OwnedFd>> for Inherited {
+    fn from(sockets: HashMap<SocketAddr, OwnedFd>) -> Self {
+        Self(Mutex::new(sockets))
+    }
+}
+
 impl Inherited {
+    /// Whether there is one of this address.
+    #[must_use]
+    pub fn has(&self, address: SocketAddr) -> bool {
+        self.0.lock().contains_key(&address)
+    }
+
+    /// These too.
+    pub fn add(&self, more: Self) {
+        self.0.lock().extend(more.0.into_inner());
+    }
+
     /// The socket of an address, once.
     #[must_use]
     pub fn take(&self, address: SocketAddr) -> Option<TcpListener> {
@@ -58,15 +75,18 @@ impl Inherited {
 }
 
 impl Taking {
-    /// Asks for the sockets of these addresses. Those that the other node has not are absent.
+    /// Asks whoever has sockets of these addresses for those that are `wanted`. Those that the other node has not are absent.
     ///
     /// # Errors
     /// Nobody offers them.
-    pub fn ask(addresses: &[SocketAddr]) -> Result<(Self, Inherited), TakeError> {
+    pub fn ask(
+        addresses: &[SocketAddr],
+        wanted: impl Fn(SocketAddr) -> bool,
+    ) -> Result<(Self, Inherited), TakeError> {
         let taking = Self(connect(addresses)?);
         taking.0.set_read_timeout(Some(ANSWER))?;
         let mut sockets = HashMap::new();
-        for address in addresses {
+        for address in addresses.iter().filter(|address| wanted(**address)) {
             if let Some(socket) = taking.socket(*address)? {
                 sockets.insert(*address, socket);
             }

@@ -75,6 +75,15 @@ pub enum StartError {
     Fleet(#[from] source::fleet::OpenError),
 }
 
+/// What a node does not make by itself.
+#[derive(Debug, Default)]
+pub struct Before {
+    /// Sockets that exist already.
+    pub sockets: Inherited,
+    /// The node that is taken over from: nobody is served before [`Running::take_over`].
+    pub taking: Option<Taking>,
+}
+
 /// A node that serves.
 #[derive(Debug)]
 pub struct Running {
@@ -90,6 +99,7 @@ pub struct Running {
     /// The longest `preauth_timeout` of a listener.
     pub(super) longest_dialogue: Duration,
     offer: Offer,
+    taking: Option<Taking>,
     addresses: Vec<SocketAddr>,
     admin_address: Option<SocketAddr>,
     reloader: Arc<Reloader>,
@@ -107,11 +117,14 @@ impl Running {
         std::mem::take(&mut self.offer)
     }
 
-    /// Takes over, as soon as it can serve; the other node is followed to its end.
+    /// Takes over, as soon as it can serve; the other node is followed to its end. Nothing where there is none.
     ///
     /// # Errors
     /// It cannot serve in time: the other node goes on.
-    pub async fn take_over(&self, taking: Taking) -> Result<(), TakeError> {
+    pub async fn take_over(&mut self) -> Result<(), TakeError> {
+        let Some(taking) = self.taking.take() else {
+            return Ok(());
+        };
         let ready = async {
             while self.node.knowledge.readiness() != Readiness::Serving {
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -167,10 +180,10 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// # Errors
 /// What is wrong; nothing is served then.
 pub async fn start(config: NodeConfig, descriptors: u64, page: Option<Page>) -> Result<Running, StartError> {
-    start_behind(config, descriptors, page, None).await
+    start_behind(config, descriptors, page, Before::default()).await
 }
 
-/// As `start`. With `inherited` sockets nobody is served before [`Running::take_over`].
+/// As `start`, with what was there before.
 ///
 /// # Errors
 /// As `start`.
@@ -178,10 +191,12 @@ pub async fn start_behind(
     config: NodeConfig,
     descriptors: u64,
     page: Option<Page>,
-    inherited: Option<Inherited>,
+    before: Before,
 ) -> Result<Running, StartError> {
-    let takes_over = inherited.is_some();
-    let inherited = inherited.unwrap_or_default();
+    let Before {
+        sockets: inherited,
+        taking,
+    } = before;
     let mut offer = Offer::default();
     let started = config.clone();
     let tls = ServerTls::new(&config.tls)?;
@@ -253,7 +268,8 @@ pub async fn start_behind(
     let mut running = serve(node, fronts, addresses, room, started);
     running.offer = offer;
     running.longest_dialogue = longest_dialogue.unwrap_or_default();
-    if takes_over {
+    running.taking = taking;
+    if running.taking.is_some() {
         running.node.knowledge.sessions().follow_a_predecessor();
     } else {
         running.open.cancel();
@@ -458,6 +474,7 @@ fn serve(
         handed_over: CancellationToken::new(),
         longest_dialogue: Duration::ZERO,
         offer: Offer::default(),
+        taking: None,
         addresses,
         admin_address: None,
     }
