@@ -275,3 +275,29 @@ async fn a_database_behind_what_this_replica_remembers_is_not_ready_and_register
     Node::connect(&stage, me).await;
     stage.map("alice", "new").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_node_that_has_not_spoken_is_waited_for_like_any_other() {
+    let stage = Stage::configured().await;
+    let fra = followed(&stage, "fra-1").await.me.clone();
+    let nyc = followed(&stage, "nyc-1").await.me.clone();
+    let fence = async || {
+        let order = control::NodeFenceRequest {
+            change: because("a test"),
+            node: "nyc-1".to_owned(),
+            ..Default::default()
+        };
+        answered(stage.client("admin").await.node_fence(order).await)
+    };
+    fence().await;
+    restore(&stage, &backup(&stage).await).await;
+    assert_eq!(waited_for(&stage).await, ["fra-1", "nyc-1"]);
+    let _fra = Node::connect(&stage, fra).await;
+    assert_eq!(waited_for(&stage).await, ["nyc-1"]);
+    // Nor does the order settle what it may know.
+    fence().await;
+    assert_eq!(waited_for(&stage).await, ["nyc-1"]);
+    let _nyc = Node::connect(&stage, nyc).await;
+    stage.map("bob", "new").await;
+    assert_eq!(health(stage.plane()), Health::Ready);
+}

@@ -364,6 +364,24 @@ impl Sessions {
         }
     }
 
+    /// A leg was reset without its backend's own end. That ends what this node may send, and proves nothing about what the
+    /// backend still does: an operation that waits for it is told, and gets no confirmation (Q2, Q4).
+    fn tear(&self, entry: &Entry) {
+        entry.gets_stuck();
+        let Some(leg) = self.stuck_for(entry) else {
+            return;
+        };
+        self.stuck(entry);
+        entry.forsakes(&leg.holds);
+        let holds = self.holds.lock();
+        for hold in leg.holds.iter().filter_map(|id| holds.get(id)) {
+            hold.tear(Stuck {
+                holds: vec![hold.id],
+                ..leg.clone()
+            });
+        }
+    }
+
     /// What is to be said of a leg that does not end: only to holds of operations.
     fn stuck_for(&self, entry: &Entry) -> Option<Stuck> {
         let mut stuck = entry.stuck_for()?;

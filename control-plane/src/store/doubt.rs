@@ -61,14 +61,13 @@ pub async fn doubt_put(conn: &mut PgConnection, doubt: &Doubt) -> Result<(), Err
     Ok(())
 }
 
-/// Every registered process that is not fenced has to say where it stands. Returns how many are waited for that were not before.
+/// Every registered process, fenced or not, has to say where it stands. Returns how many are waited for that were not before.
 ///
 /// # Errors
 /// The database's.
 pub async fn doubt_registered(conn: &mut PgConnection) -> Result<u64, Error> {
     let done = sqlx::query(
-        "INSERT INTO doubts (instance, node) SELECT instance, name FROM nodes n
-         WHERE NOT EXISTS (SELECT FROM fences f WHERE f.node = n.name) ON CONFLICT (instance) DO NOTHING",
+        "INSERT INTO doubts (instance, node) SELECT instance, name FROM nodes ON CONFLICT (instance) DO NOTHING",
     )
     .execute(conn)
     .await?;

@@ -483,6 +483,10 @@ impl<B: Backend> Login<'_, B> {
 
     /// Linger is zero since the dial: what is dropped is reset.
     fn reset_leg(&mut self) {
+        // Before that no credential has left: there is nothing that a backend could still do for it.
+        if self.registered.phase() != Phase::Dialling {
+            self.registered.leg_was_reset();
+        }
         self.reply = None;
         self.leg = None;
         self.ending = None;

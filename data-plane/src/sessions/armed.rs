@@ -331,6 +331,7 @@ impl Sessions {
             }
             if entry.phase() == Phase::Lost {
                 // Its task took the connection along, and that reset it.
+                self.tear(&entry);
                 self.remove(&entry);
             }
             sessions += usize::from(entry.lapses());

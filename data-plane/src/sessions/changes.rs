@@ -16,7 +16,8 @@ use super::entry::Phase;
 use super::hold::{Hold, Met};
 use super::order::Order;
 use super::trace::{Trace, link_current};
-use super::{Sessions, filed};
+use super::{LEG_END_TIMEOUT, Sessions, filed};
+use crate::lease::Boot;
 use crate::route::Look;
 use crate::table::{Effect, Rejection, Table};
 
@@ -115,6 +116,7 @@ impl Sessions {
     /// Finds every session that could have looked before the hold. The table already bars the keys.
     fn collect(&self, id: HoldId, keys: &[Key], at: Position, drain_timeout: Duration) {
         let frozen = self.frozen_for(keys);
+        let drain_timeout = frozen.map_or(drain_timeout, |until| drain_timeout.min(in_good_time(until)));
         let hold = Arc::new(self.new_hold(id, at, drain_timeout).freezes(frozen));
         let hold = match self.holds.lock().entry(id) {
             // The same hold names more keys: it is not quiet until these are, too.
@@ -252,4 +254,11 @@ impl Sessions {
         let drain_until = Instant::now() + drain_timeout;
         Hold::new(id, applied, drain_until, self.quiesced.clone())
     }
+}
+
+/// How long sessions may take for a quiet moment that are reset at `until`: their legs are to come to their own end before
+/// (Q2), and backends get the time for it that they always get, or half of what there is.
+fn in_good_time(until: Boot) -> Duration {
+    let left = until.since(Boot::now());
+    left - LEG_END_TIMEOUT.min(left / 2)
 }

@@ -301,6 +301,11 @@ impl Entry {
         })
     }
 
+    /// These holds get no confirmation from it.
+    pub(crate) fn forsakes(&self, holds: &[HoldId]) {
+        self.inner.lock().owes.retain(|hold| !holds.contains(&hold.id));
+    }
+
     // ---- by others -----------------------------------------------------------------------------------
 
     /// A hold collects its sessions.

@@ -9,8 +9,10 @@ use std::time::Instant;
 
 use mailswitch_proto::id::HoldId;
 use mailswitch_proto::revision::Position;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::Stuck;
 use super::trace::HoldTrace;
 use crate::lease::Boot;
 
@@ -28,6 +30,8 @@ pub(crate) struct Hold {
     outstanding: AtomicUsize,
     closed: AtomicU64,
     parked: AtomicU64,
+    /// Legs that were reset under it: nobody has seen their end, so it is never quiet here (Q2).
+    torn: Mutex<Vec<Stuck>>,
     changed: Arc<Notify>,
 }
 
@@ -51,6 +55,7 @@ impl Hold {
             outstanding: AtomicUsize::new(1),
             closed: AtomicU64::new(0),
             parked: AtomicU64::new(0),
+            torn: Mutex::default(),
             changed,
         }
     }
@@ -68,6 +73,20 @@ impl Hold {
         let met = before.met();
         self.closed.fetch_add(met.closed, Ordering::Relaxed);
         self.parked.fetch_add(met.parked, Ordering::Relaxed);
+        before.torn().into_iter().for_each(|leg| {
+            self.owed();
+            self.tear(leg);
+        });
+    }
+
+    /// A leg that it waits for was reset. What it owes is never confirmed.
+    pub(crate) fn tear(&self, leg: Stuck) {
+        self.torn.lock().push(leg);
+    }
+
+    /// The legs that were.
+    pub(crate) fn torn(&self) -> Vec<Stuck> {
+        self.torn.lock().clone()
     }
 
     /// One more session has to confirm.

@@ -103,13 +103,15 @@ impl Sessions {
         self.quiesced.notified().await;
     }
 
-    /// The legs that do not end while a hold waits for them (Q2).
+    /// The legs that do not end while a hold waits for them, or were reset under one (Q2).
     #[must_use]
     pub fn stuck_legs(&self) -> Vec<Stuck> {
+        let torn: Vec<Stuck> = self.holds.lock().values().flat_map(|hold| hold.torn()).collect();
         self.shards
             .all()
             .iter()
             .filter_map(|entry| self.stuck_for(entry))
+            .chain(torn)
             .collect()
     }
 

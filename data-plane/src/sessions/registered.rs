@@ -154,7 +154,8 @@ impl Registered {
     ///
     /// After `LEG_END_TIMEOUT` the leg is stuck: it is read on, the session stays registered, and every hold that waits
     /// for it, now or later, is told. It is reset by order, or when no hold has waited for it for long. While one
-    /// waits only `Reset` does that: a reset proves nothing to it. `Reset` does it at once, whether stuck or not (L1).
+    /// waits only `Reset` does that, at once, whether stuck or not (L1). A reset proves nothing to a hold of an operation: it is told
+    /// that the leg is stuck, and never that it is over.
     pub async fn until_leg_is_over(&self, ends: impl Future<Output = ()>) -> LegIsOver {
         self.entry.enters(Phase::Ending, None);
         let mut ends = pin!(ends);
@@ -162,7 +163,7 @@ impl Registered {
         if !self.entry.is_stuck() {
             tokio::select! {
                 biased;
-                () = self.told_to_reset() => return LegIsOver::by(End::Reset),
+                () = self.told_to_reset() => return self.torn(),
                 ended = timeout(LEG_END_TIMEOUT, ends.as_mut()) => if ended.is_ok() {
                     return LegIsOver::by(End::BackendClosed);
                 },
@@ -174,7 +175,7 @@ impl Registered {
             let pressed = self.entry.pressed();
             let waited_for = self.sessions.wait_for_a_leg(&pressed.holds);
             if pressed.resets(waited_for) {
-                return LegIsOver::by(End::Reset);
+                return self.torn();
             }
             tokio::select! {
                 biased;
@@ -184,9 +185,20 @@ impl Registered {
                         reset_at = Instant::now() + STUCK_LEG_FOLLOWED_FOR;
                     }
                 }
-                () = sleep_until(reset_at), if !waited_for => return LegIsOver::by(End::Reset),
+                () = sleep_until(reset_at), if !waited_for => return self.torn(),
             }
         }
+    }
+
+    /// The leg is reset: dropped by whoever holds it.
+    fn torn(&self) -> LegIsOver {
+        self.leg_was_reset();
+        LegIsOver::by(End::Reset)
+    }
+
+    /// Before it leaves, looks again or waits: no hold of an operation takes that for the end of its leg (Q2).
+    pub(crate) fn leg_was_reset(&self) {
+        self.sessions.tear(&self.entry);
     }
 
     async fn told_to_reset(&self) {

@@ -65,6 +65,14 @@ pub(crate) async fn quiet(node: &Node, hold: HoldId) {
         .expect("quiet in time");
 }
 
+/// A leg was reset under the hold: whatever its backend still does, the hold never counts it as over (Q2).
+pub(crate) fn torn(node: &Node, hold: HoldId) {
+    let sessions = node.running.as_ref().expect("a node").node().knowledge.sessions();
+    let stuck = sessions.stuck_legs();
+    assert!(stuck.iter().any(|leg| leg.holds == [hold]), "{stuck:?}");
+    assert!(!is_quiet(node, hold));
+}
+
 pub(crate) async fn registered(node: &Node, sessions_of_ann: usize) {
     let sessions = node.running.as_ref().expect("a node").node().knowledge.sessions();
     let which = mailswitch_data_plane::sessions::Which::default();

@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use mailswitch_data_plane::sessions::Which;
 
 use crate::cutover::{
-    ANN, LONG, a_websocket, an_event_stream, ask, flip, hold, idle_legs_of_two, of_bob, quiet, registered,
+    ANN, LONG, a_websocket, an_event_stream, ask, flip, hold, idle_legs_of_two, of_bob, registered, torn,
 };
 use crate::http2::{self, TLS, empty};
 use crate::rig::{Differences, Node, Talk, World, ok, world};
@@ -36,7 +36,7 @@ async fn a_request_that_is_being_sent_is_cut_and_never_sent_again() {
     let held = hold(&node, LONG);
     lapse(&node);
     leg.is_reset().await;
-    quiet(&node, held).await;
+    torn(&node, held);
     let answer = client.message().await;
     assert_eq!(answer.start, "HTTP/1.1 502 Bad Gateway");
     assert_eq!(answer.field("retry-after"), None);
@@ -72,7 +72,7 @@ async fn a_get_without_an_answer_is_cut_waits_for_the_hold_and_is_answered_by_th
     let held = hold(&node, LONG);
     lapse(&node);
     leg.is_reset().await;
-    quiet(&node, held).await;
+    torn(&node, held);
     flip(&node, held, "new");
     let mut leg = new.accept().await;
     leg.message().await;

@@ -1,7 +1,5 @@
 //! Pipelined commands and literals of every kind: what a server answers through a node is what it answers without.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use mailswitch_tests::{
@@ -89,6 +87,7 @@ fn pipelined_pop3_managesieve_and_submission_are_answered_as_without_a_node() ->
             "pop3",
             dovecot.pop3s,
             pop3 as fn(&str) -> [String; 2],
+            "+OK ",
             "+OK Logged in.\r\n",
             [
                 "+OK 2 messages",
@@ -101,6 +100,7 @@ fn pipelined_pop3_managesieve_and_submission_are_answered_as_without_a_node() ->
             "managesieve",
             dovecot.sieves,
             managesieve,
+            "OK ",
             "OK \"Logged in.\"\r\n",
             ["OK (TAG \"x y\")", "NO {", "\"two\" ACTIVE", "Logout completed"],
         ),
@@ -108,6 +108,7 @@ fn pipelined_pop3_managesieve_and_submission_are_answered_as_without_a_node() ->
             "submission",
             postfix.submissions,
             submission,
+            "220 ",
             "235 2.7.0 Authentication successful\r\n",
             [
                 "354 End data",
@@ -117,17 +118,24 @@ fn pipelined_pop3_managesieve_and_submission_are_answered_as_without_a_node() ->
             ],
         ),
     ];
-    for (protocol, server, conversation, marker, expected) in talks {
+    for (protocol, server, conversation, greeting, marker, expected) in talks {
         let talk = |server, user: &str, send: Send| -> Result<String> {
             let mut raw = Raw::connect(server)?;
             raw.tls(Role::Client(ca.pem()))?;
             let [login, rest] = conversation(user);
             match send {
                 Send::BehindTheLogin => {
+                    // A login process of Dovecot 2.3.19 has not reached its auth process before it greets, and the one
+                    // for ManageSieve never answers a login that came sooner.
+                    let said = |raw: &mut Raw| raw.line().with_context(|| format!("{protocol} directly"));
+                    while !said(&mut raw)?.starts_with(greeting) {}
                     raw.send(login)?;
-                    while format!("{}\r\n", raw.line()?) != marker {}
+                    while format!("{}\r\n", said(&mut raw)?) != marker {}
                     raw.send(rest)?;
-                    return Ok(alike(&raw.rest()?, user));
+                    let answer = raw
+                        .rest()
+                        .with_context(|| format!("{protocol} directly, behind the login"))?;
+                    return Ok(alike(&answer, user));
                 }
                 Send::InOneWrite => raw.send([login, rest].concat())?,
                 Send::ByteByByte => {
@@ -142,15 +150,6 @@ fn pipelined_pop3_managesieve_and_submission_are_answered_as_without_a_node() ->
             let (_, answer) = answer.split_once(marker).with_context(|| answer.clone())?;
             Ok(alike(answer, user))
         };
-        // A ManageSieve login process of Dovecot 2.3.19 that is new never answers a login that comes too soon.
-        eventually("a login is answered", SOON, || {
-            let mut raw = Raw::connect(server).ok()?;
-            raw.tls(Role::Client(ca.pem())).ok()?;
-            raw.patience(Duration::from_secs(1)).ok()?;
-            raw.send(&conversation(users[0])[0]).ok()?;
-            while format!("{}\r\n", raw.line().ok()?) != marker {}
-            Some(())
-        })?;
         let directly = talk(server, users[0], Send::BehindTheLogin)?;
         for expected in expected {
             assert!(directly.contains(expected), "{expected}: {directly}");

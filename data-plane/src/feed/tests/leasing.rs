@@ -10,7 +10,7 @@ use mailswitch_proto::fleet::v1::request::Request;
 use mailswitch_proto::revision::Position;
 
 use super::play::{ControlPlane, Node, Stream, about, change, held, mapped, who};
-use super::requests::ask;
+use super::requests::{ask, tell};
 use crate::route::{Look, Refusal};
 use crate::sessions::{ActingFor, Order, Phase, Registered};
 use crate::state_file::{Directory, Mark, Writer};
@@ -33,7 +33,23 @@ fn disarmed(arming: [u8; 16]) -> wire::Change {
     change(&[], Kind::Disarmed(disarmed))
 }
 
+fn repeat() -> Option<Request> {
+    Some(Request::RepeatAcknowledgements(wire::RepeatAcknowledgements {}))
+}
+
 impl Stream {
+    /// A hold that is told to be stuck, and not quiet; leases are granted as they are asked for.
+    async fn stuck(&mut self) -> wire::Stuck {
+        loop {
+            match self.next().await.expect("the node ended the stream") {
+                FromNode::LeaseRequest(request) => self.grant(&request, PATIENCE).await,
+                FromNode::Stuck(stuck) => return stuck,
+                FromNode::Quiesced(quiesced) => panic!("{quiesced:?}"),
+                _ => {}
+            }
+        }
+    }
+
     async fn lease_request(&mut self) -> wire::LeaseRequest {
         self.until(|message| match message {
             FromNode::LeaseRequest(request) => Some(request),
@@ -106,14 +122,7 @@ async fn an_arming_is_acknowledged_with_a_lease_behind_it_and_again_after_each_h
     );
     assert_eq!(node.goes_to("ann@example.org"), Some("old".into()));
 
-    let request = wire::RepeatAcknowledgements {};
-    let again = Some(Request::RepeatAcknowledgements(request));
-    let asked = wire::Request {
-        id: 5,
-        traceparent: String::new(),
-        request: again,
-    };
-    stream.say(FromFleet::Request(asked)).await;
+    tell(&stream, 5, repeat()).await;
     assert_eq!(stream.arming_applied().await.arming, ARMING);
 
     drop(stream);
@@ -256,7 +265,8 @@ async fn a_node_that_starts_without_a_control_plane_serves_armed_accounts_as_hel
 }
 
 #[tokio::test]
-async fn a_hold_of_an_armed_account_quiesces_once_its_frozen_lease_is_over_whatever_the_backend_does() {
+async fn a_leg_that_is_reset_when_its_frozen_lease_is_over_is_told_to_its_hold_as_stuck_and_never_as_quiesced()
+ {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = ControlPlane::start().await;
     let node = Node::start(directory.path(), &[plane.address]);
@@ -268,19 +278,20 @@ async fn a_hold_of_an_armed_account_quiesces_once_its_frozen_lease_is_over_whate
         while ann.order() != Order::Reset {
             ann.order_other_than(ann.order()).await;
         }
-        // A backend that says nothing: a reset is its end.
+        // A backend that says nothing: what it still does nobody knows.
         let over = ann.until_leg_is_over(std::future::pending()).await;
         ann.unregister(over);
     });
-    let quiesced = loop {
-        match stream.next().await.expect("the node ended the stream") {
-            FromNode::LeaseRequest(request) => stream.grant(&request, PATIENCE).await,
-            FromNode::Quiesced(quiesced) => break quiesced,
-            _ => {}
-        }
-    };
-    assert_eq!(quiesced.hold, [1; 16]);
+    let stuck = stream.stuck().await;
+    assert_eq!(
+        (stuck.hold.as_slice(), stuck.session.as_str()),
+        (&[1; 16][..], "s1")
+    );
     ends.await.unwrap();
+    // Whoever asks again hears the same, though the session is gone (Q6).
+    tell(&stream, 1, repeat()).await;
+    let again = stream.stuck().await;
+    assert_eq!(again, stuck);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::play::{ControlPlane, HASH, Node, Stream, about, held, who};
 use crate::report::{BreakerNews, LoginOutcome};
 use crate::sessions::{ActingFor, Order};
 
-async fn tell(stream: &Stream, id: u64, request: Option<Request>) {
+pub(super) async fn tell(stream: &Stream, id: u64, request: Option<Request>) {
     stream
         .say(FromFleet::Request(wire::Request {
             id,

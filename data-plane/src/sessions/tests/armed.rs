@@ -13,7 +13,7 @@ use super::world::{Path, Truth, World, held, mapped, released};
 use crate::lease::{Boot, Grant, Lapse, watch};
 use crate::route::Look;
 use crate::session::admit::{Outcome, admit};
-use crate::sessions::{End, Order, Phase, Registered, WaitPolicy};
+use crate::sessions::{End, LEG_END_TIMEOUT, Order, Phase, Registered, WaitPolicy};
 
 /// Long enough for whatever a test does within it on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -245,6 +245,38 @@ async fn a_hold_freezes_the_lease_of_its_account_and_of_no_other() {
     );
     assert!(!world.is_quiet(hold), "not before it has confirmed its end");
     let over = ann.until_leg_is_over(std::future::pending()).await;
+    ann.unregister(over);
+    assert!(!world.is_quiet(hold), "a reset is not its end");
+    assert_eq!(world.sessions.stuck_legs()[0].holds, [hold]);
+}
+
+#[tokio::test]
+async fn a_busy_session_is_ended_while_its_backend_has_time_to_end_it_too_before_its_frozen_lease_does() {
+    let world = world();
+    let ann = world.bridged("ann");
+    let at = world.change(&["ann"], armed(ArmingId::random()));
+    let lease = world.grant(at, LONG);
+    let hold = HoldId::random();
+    world.change(
+        &["ann"],
+        Kind::Held(wire::Held {
+            drain_timeout_millis: 3_600_000,
+            ..match held(hold) {
+                Kind::Held(held) => held,
+                _ => unreachable!("a hold"),
+            }
+        }),
+    );
+    let Order::Drain { deadline, .. } = ann.order() else {
+        panic!("{:?}", ann.order());
+    };
+    let left = lease.until.since(Boot::now());
+    let quiet = deadline.saturating_duration_since(std::time::Instant::now());
+    assert!(
+        quiet <= left - LEG_END_TIMEOUT.min(left / 2) + Duration::from_millis(1) && quiet < left,
+        "{quiet:?} of {left:?}"
+    );
+    let over = ann.until_leg_is_over(async {}).await;
     ann.unregister(over);
     world.quiet(hold).await;
 }
