@@ -287,7 +287,12 @@ async fn a_configuration_that_moves_or_strands_somebody_is_refused() {
         "",
         serde_json::json!({"default_destination": "legacy", "bare_domain": "example.org"}),
     ));
-    for wished in [&default, &host, &form] {
+    let claim = with(resource(
+        "oauth",
+        "",
+        serde_json::json!({"jwt_username_claim": "sub"}),
+    ));
+    for wished in [&default, &host, &form, &claim] {
         let found = refusal(apply(&scene, &NoNodes, wished, Proof::Standing).await);
         assert!(found.what.contains("1 identifiers of accounts"), "{found}");
     }
@@ -312,4 +317,68 @@ async fn a_configuration_that_moves_or_strands_somebody_is_refused() {
         .unwrap();
     assert_eq!(apply(&scene, &NoNodes, &gone, Proof::Standing).await.unwrap(), 1);
     assert_eq!(apply(&scene, &NoNodes, &default, Proof::Waived).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn routes_of_requests_that_change_are_refused_while_somebody_may_be_moved_and_more_behind_them_are_not()
+{
+    let scene = Scene::new().await;
+    let with = |http: serde_json::Value| {
+        let mut all = configuration();
+        for destination in all
+            .iter_mut()
+            .filter(|resource| resource.key.kind == "destination")
+        {
+            let mut body: serde_json::Value = serde_json::from_str(&destination.body).unwrap();
+            body["protocol"]["http"] = serde_json::json!({"port": 8080, "tls": "plain"});
+            destination.body = body.to_string();
+        }
+        all.push(resource("http", "", http));
+        all
+    };
+    let basic = serde_json::json!({"match": "/jmap/**", "extract": {"from": "authorization"}});
+    let field = serde_json::json!({"match": "/jmap/**", "extract": {"from": "header", "header": "X-User"}});
+    let body = serde_json::json!({"match": "/form", "extract": {"from": "body", "regex": "user=([^&]+)"}});
+    let first = with(serde_json::json!({"route": [basic]}));
+    let more = with(serde_json::json!({"route": [basic, body]}));
+    scene.account(&[ALICE]).await;
+    for wished in [&first, &more] {
+        assert!(
+            apply(&scene, &Say(5, &[]), wished, Proof::Standing)
+                .await
+                .unwrap()
+                > 0
+        );
+    }
+    for (name, changed) in [
+        ("another extraction", serde_json::json!({"route": [field, body]})),
+        ("another order", serde_json::json!({"route": [body, basic]})),
+        ("none", serde_json::json!({})),
+        (
+            "more of a body",
+            serde_json::json!({"route": [basic, body], "body_extract_cap": 1024}),
+        ),
+    ] {
+        let found = refusal(apply(&scene, &NoNodes, &with(changed.clone()), Proof::Standing).await);
+        assert!(
+            found.what.contains("1 identifiers of accounts are on legacy") && found.what.contains("requests"),
+            "{name}: {found}"
+        );
+        let found = refusal(apply(&scene, &Say(5, &[]), &with(changed), Proof::Standing).await);
+        assert!(found.what.contains("5 sessions"), "{name}: {found}");
+    }
+    let slower = serde_json::json!({"route": [basic, body], "relay_idle": "61s"});
+    assert_eq!(
+        apply(&scene, &Say(5, &[]), &with(slower), Proof::Standing)
+            .await
+            .unwrap(),
+        1
+    );
+    let changed = with(serde_json::json!({"route": [field, body]}));
+    assert_eq!(
+        apply(&scene, &Say(5, &[]), &changed, Proof::Waived)
+            .await
+            .unwrap(),
+        1
+    );
 }

@@ -3,8 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use mailswitch_config::FleetConfig;
+use mailswitch_config::protocol::Protocol;
 use mailswitch_config::resource::{Resource, ResourceKey};
 use mailswitch_config::table::destination::Destination;
+use mailswitch_config::table::http::{Extract, Http, RouteTarget};
 use mailswitch_proto::fleet::v1::{self, change::Kind};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -282,6 +285,12 @@ impl Difference<'_> {
                     moves.insert(name.to_string(), Move::Endpoint);
                 }
             }
+            if routes_otherwise(&before.http, &after.http) {
+                // Which of them a path led to cannot be told from patterns.
+                for name in serving_http(&before) {
+                    moves.entry(name).or_insert(Move::Routes);
+                }
+            }
         }
         if let (Some(before), after) = (self.now.fallback(), self.wished.fallback())
             && after != Some(before)
@@ -343,6 +352,8 @@ enum Move {
     Endpoint,
     /// Another default destination.
     Default,
+    /// Other `[[http.route]]`: the account that a request names, or the destination without one.
+    Routes,
     /// Another form of logins, or another claim that names who signs in with a token.
     Form,
 }
@@ -352,6 +363,9 @@ impl std::fmt::Display for Move {
         f.write_str(match self {
             Self::Endpoint => "its host or a port changes",
             Self::Default => "unmapped logins no longer go there",
+            Self::Routes => {
+                "requests are routed otherwise (only routes behind those that are there move nobody)"
+            }
             Self::Form => "logins are brought to another form",
         })
     }
@@ -365,4 +379,23 @@ fn is_elsewhere(before: &Destination, after: &Destination) -> bool {
                 .endpoint(*protocol)
                 .is_some_and(|later| later.port != endpoint.port)
         })
+}
+
+/// Whether a request that fits a route now may be sent elsewhere. Behind the last route nothing fitted: what is added there moves nobody.
+fn routes_otherwise(before: &Http, after: &Http) -> bool {
+    let reads_bodies = before
+        .routes
+        .iter()
+        .any(|route| matches!(route.target, RouteTarget::Extracted(Extract::Body { .. }, _)));
+    !after.routes.starts_with(&before.routes)
+        || (reads_bodies && before.body_extract_cap != after.body_extract_cap)
+}
+
+fn serving_http(config: &FleetConfig) -> impl Iterator<Item = String> {
+    let serving = |destination: &Destination| destination.endpoint(Protocol::Http).is_some();
+    config
+        .destinations
+        .iter()
+        .filter(move |(_, destination)| serving(destination))
+        .map(|(name, _)| name.to_string())
 }
