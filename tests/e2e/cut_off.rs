@@ -1,13 +1,17 @@
 //! Without a control plane: a node serves from what is on its disk (promise N5, N6).
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::Result;
 use mailswitch_tests::{
     client::Login,
     fleet::{Fleet, Plan, at},
+    load::Load,
     when::wait_until,
 };
+use nix::sys::signal::{Signal, kill};
+
+use crate::cutover::every_message_is_there_once;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -17,7 +21,7 @@ fn a_node_started_without_a_control_plane_serves_from_its_disk() -> Result<()> {
     fleet.cutover("alice", "legacy", "new")?.expect(0)?;
     let postgres = fleet.control_plane.postgres()?;
     fleet.control_plane.kill()?;
-    nix::sys::signal::kill(postgres, nix::sys::signal::Signal::SIGKILL)?;
+    kill(postgres, Signal::SIGKILL)?;
     fleet.nodes[1].process.kill_dash_nine()?;
     fleet.nodes[1].restart(&fleet.ca)?;
     for node in &fleet.nodes {
@@ -35,6 +39,64 @@ fn a_node_started_without_a_control_plane_serves_from_its_disk() -> Result<()> {
     fleet.control_plane.run()?;
     fleet.wait_in_sync()?;
     fleet.cutover("alice", "new", "legacy")?.expect(0)?;
+    Ok(())
+}
+
+/// Many leases long, and longer than whatever a node waits for on its stream.
+const DEAD_FOR: Duration = Duration::from_secs(20);
+
+#[test]
+fn while_control_plane_and_database_are_dead_everybody_who_is_not_armed_logs_in_reads_and_sends_through_restarts_too()
+-> Result<()> {
+    let mut fleet = Fleet::start(&Plan {
+        cutover: "lease = \"1s\"\nhold_login_timeout = \"3s\"\nmax_hold = \"20s\"\ndrain_timeout = \"10s\"\n",
+        ..Plan::default()
+    })?;
+    fleet.cutover("alice", "legacy", "new")?.expect(0)?;
+    fleet
+        .ctl(&["account", "arm", "carol", "--reason", "a batch"])?
+        .expect(0)?;
+    let postgres = fleet.control_plane.postgres()?;
+    fleet.control_plane.kill()?;
+    kill(postgres, Signal::SIGKILL)?;
+
+    let home = HashMap::from([("alice", "new"), ("bob", "legacy")]);
+    let accounts = [at("alice"), at("bob")];
+    let accounts = accounts.each_ref().map(String::as_str);
+    let (imap, submission) = fleet.endpoints();
+    let at_work = |fleet: &Fleet, time: Duration| -> Result<()> {
+        let load = Load::start(&fleet.place, &fleet.ca, &accounts, &imap, &submission)?;
+        std::thread::sleep(time);
+        let seen = load.stop()?;
+        assert!(seen.logins > 20, "{} logins", seen.logins);
+        assert_eq!((seen.failures.as_slice(), seen.cut), (&[][..], 0));
+        every_message_is_there_once(fleet, &seen, &home)
+    };
+    at_work(&fleet, DEAD_FOR)?;
+    // One that dies, and one that is stopped.
+    fleet.nodes[0].process.kill_dash_nine()?;
+    fleet.nodes[0].restart(&fleet.ca)?;
+    fleet.nodes[1].process.stop(SOON)?;
+    fleet.nodes[1].restart(&fleet.ca)?;
+    at_work(&fleet, DEAD_FOR / 3)?;
+    // Who is armed waits for a lease, before and after a restart, and hears nothing that a client takes for a wrong password.
+    for node in &fleet.nodes {
+        let login = Login::imap(node.imaps, &at("carol")).tls("implicit", fleet.ca.pem());
+        let refused = login.with("timeout", 60).run()?;
+        assert!(
+            !refused.ok && !refused.error.contains("AUTHENTICATIONFAILED"),
+            "{refused:?}"
+        );
+    }
+    assert!(fleet.legacy.sessions_of(&at("carol")).is_empty());
+
+    fleet.control_plane.run()?;
+    fleet.wait_in_sync()?;
+    Login::imap(fleet.node(0).imaps, &at("carol"))
+        .tls("implicit", fleet.ca.pem())
+        .succeed()?;
+    fleet.cutover("bob", "legacy", "new")?.expect(0)?;
+    fleet.cutover("carol", "legacy", "new")?.expect(0)?;
     Ok(())
 }
 

@@ -73,7 +73,11 @@ fn two_hundred_cutovers_back_and_forth_refuse_no_login_and_lose_no_message() -> 
     never_on_both_at_once(&fleet, &users)
 }
 
-fn every_message_is_there_once(fleet: &Fleet, seen: &Seen, home: &HashMap<&str, &'static str>) -> Result<()> {
+pub(crate) fn every_message_is_there_once(
+    fleet: &Fleet,
+    seen: &Seen,
+    home: &HashMap<&str, &'static str>,
+) -> Result<()> {
     for (user, home) in home {
         let account = at(user);
         let settled = fleet.postfix(home);
