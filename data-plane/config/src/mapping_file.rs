@@ -1,8 +1,10 @@
-//! The mapping file of a node that runs alone: what its lines mean (behaviour section 10, "File"). Pure: reading,
-//! writing and watching it is the data plane's.
+//! The mapping file of a node that runs alone: what its lines mean (behaviour section 10, "File"), and how one of them is
+//! changed (`edit`). Pure: reading, writing and watching it is the data plane's.
 //!
 //! UTF-8 lines, trimmed; blank ones and those that start with `#` are nothing; the first two words are an identifier
 //! and a destination, the rest is ignored; of two lines for one identifier the later one counts.
+
+pub mod edit;
 
 use mailswitch_proto::identifier::{Identifier, InvalidIdentifier, Normalization};
 

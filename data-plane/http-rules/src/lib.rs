@@ -9,13 +9,14 @@
 //! 5. [`Received::outgoing`]: the head for the backend, made afresh for each attempt (8.3).
 //! 6. [`Answer::read`]: the backend's answer for the client, or why it is none.
 //!
-//! [`Refusal`] is what we answer ourselves. Nothing here shows a credential, also not in `Debug`.
+//! [`Query`] is the one thing here that is of our own management API. [`Refusal`] is what we answer ourselves. Nothing here shows a credential, also not in `Debug`.
 
 mod answer;
 mod extract;
 mod field;
 mod forwarded;
 mod identity;
+mod query;
 mod refusal;
 mod replay;
 mod request;
@@ -28,6 +29,7 @@ pub use extract::{Extracted, Extractor, InvalidExtractor, Needs};
 pub use field::relayed_trailers;
 pub use forwarded::TellClient;
 pub use identity::Identity;
+pub use query::{NotUtf8, Query};
 pub use refusal::{Refusal, own_answer};
 pub use replay::Replay;
 pub use request::{BodyLength, Exchange, Expect, Expectation, LegVersion, Opening, Received, Rest};

@@ -4,7 +4,6 @@
 //! What is in memory is what was loaded and what was written through us. A hand edit takes effect at a reload, not by
 //! the way when somebody else's mapping is written; but it is never lost: every write starts from what is on the disk.
 
-mod edit;
 mod replace;
 mod table;
 
@@ -12,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mailswitch_config::DestinationName;
+use mailswitch_config::mapping_file::edit::{self, Edit};
 use mailswitch_config::mapping_file::{self, MappingFile as Parsed, Mistake};
 use mailswitch_proto::identifier::{HashKey, Identifier, Normalization};
 use parking_lot::RwLock;
@@ -19,7 +19,6 @@ use parking_lot::RwLock;
 pub(crate) use self::table::{Changed, Table};
 use crate::destinations::{Destinations, Uncovered};
 use crate::store::{ChangeError, Existed, Keys};
-use edit::Edit;
 use replace::Snapshot;
 
 /// The file changed under a write this often: whoever does that writes faster than we read.

@@ -4,21 +4,27 @@
 //! A new line goes where the order asks for it when the file is sorted by identifier, else to the end. So a file that
 //! only we write is sorted, `identifier TAB destination LF`, as in the reference; and one that somebody keeps by hand stays theirs.
 
-use mailswitch_config::DestinationName;
-use mailswitch_config::mapping_file::{Entry, MappingFile as Parsed};
 use mailswitch_proto::identifier::Identifier;
 
+use super::{Entry, MappingFile as Parsed};
+use crate::name::DestinationName;
+
+/// What happens to one identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Edit<'a> {
+pub enum Edit<'a> {
     /// Maps it there.
     Put(&'a str),
+    /// Takes its mapping away.
     Remove,
 }
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// Whether a line of these could be read back as what it says.
-pub(super) fn can_hold(identifier: &Identifier, destination: &DestinationName) -> Result<(), &'static str> {
+///
+/// # Errors
+/// In words, why not.
+pub fn can_hold(identifier: &Identifier, destination: &DestinationName) -> Result<(), &'static str> {
     let identifier = identifier.as_str();
     if identifier.starts_with('#') {
         return Err("an identifier that starts with # would be a comment");
@@ -37,12 +43,8 @@ pub(super) fn can_hold(identifier: &Identifier, destination: &DestinationName) -
 }
 
 /// The bytes after the change; none: there is nothing to remove. `parsed` is what `bytes` say.
-pub(super) fn apply(
-    bytes: &[u8],
-    parsed: &Parsed,
-    identifier: &Identifier,
-    edit: Edit<'_>,
-) -> Option<Vec<u8>> {
+#[must_use]
+pub fn apply(bytes: &[u8], parsed: &Parsed, identifier: &Identifier, edit: Edit<'_>) -> Option<Vec<u8>> {
     // Counted from one.
     let theirs: Vec<u32> = parsed
         .entries
