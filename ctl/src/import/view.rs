@@ -143,8 +143,9 @@ impl FleetState {
 
 fn mappings(sorted: &Sorted) -> String {
     let mut text = format!(
-        "\n{} become {}\n",
+        "\n{} {} {}\n",
         counted(sorted.entries, "entry"),
+        if sorted.entries == 1 { "becomes" } else { "become" },
         counted(sorted.rows.len(), "mapping"),
     );
     text += &section(

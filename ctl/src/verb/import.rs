@@ -16,12 +16,13 @@ use super::Context;
 use crate::change::ChangeArguments;
 use crate::exit::{Exit, Failure};
 use crate::import::changes::changes;
-use crate::import::mappings::{Sorted, Worlds, sort};
+use crate::import::mappings::{Sorted, Worlds};
 use crate::import::split::{Link, Split, split};
 use crate::import::view::{FleetState, Plan};
 use crate::rows::text_of;
 use crate::settings::Settings;
 use halves::Halves;
+use source::{Entries, Instead};
 
 /// `import FILE --node NAME`
 #[derive(Debug, clap::Args)]
@@ -41,6 +42,10 @@ pub struct ImportArguments {
     /// Read the mappings here, not where the file says: lines `identifier<TAB>destination`; `-` is stdin.
     #[arg(long, value_name = "FILE")]
     mappings: Option<PathBuf>,
+    /// The statement that lists the logins of a database, in its first column. Needed when it cannot be made of
+    /// mapping.sql.query, which is then asked for each.
+    #[arg(long, value_name = "SQL", conflicts_with = "mappings")]
+    list_query: Option<String>,
     /// The folder for node-NAME.toml, fleet.toml and mappings.tsv.
     #[arg(long, value_name = "DIR", default_value = ".")]
     into: PathBuf,
@@ -80,7 +85,7 @@ impl ImportArguments {
                 "{name} is not the file of a proxy that runs alone"
             )));
         };
-        let sorted = self.sorted(alone)?;
+        let sorted = self.sorted(alone).await?;
         let halves = Halves::new(&self.into, &self.node, &split, &sorted);
         let mut plan = self.plan(name, &split, alone, sorted, &halves);
         if plan.refused() > 0 {
@@ -117,8 +122,12 @@ impl ImportArguments {
         })
     }
 
-    fn sorted(&self, alone: &Alone) -> Result<Sorted, Failure> {
-        let (entries, keys) = source::entries(&alone.mapping.store, self.mappings.as_deref())?;
+    async fn sorted(&self, alone: &Alone) -> Result<Sorted, Failure> {
+        let instead = Instead {
+            mappings: self.mappings.as_deref(),
+            list_query: self.list_query.as_deref(),
+        };
+        let entries = Entries::of(alone, instead).await?;
         let names = alone.fleet.destinations.keys();
         let worlds = Worlds {
             before: &alone.fleet.identifier_rules(),
@@ -128,7 +137,7 @@ impl ImportArguments {
                     .clone()
                     .or(alone.fleet.routing.bare_domain.clone()),
             },
-            keys,
+            keys: entries.keys,
             declared: names.map(mailswitch_config::DestinationName::as_str).collect(),
             default: alone
                 .fleet
@@ -137,8 +146,7 @@ impl ImportArguments {
                 .as_ref()
                 .map(mailswitch_config::DestinationName::as_str),
         };
-        source::check(&entries, keys, &worlds)?;
-        Ok(sort(&entries, &worlds))
+        entries.sorted(&worlds)
     }
 
     fn plan(&self, file: String, split: &Split, alone: &Alone, sorted: Sorted, halves: &Halves) -> Plan {

@@ -6,6 +6,7 @@
 //! - `cache`: what was answered, for how long it counts, and what is remembered for when the store fails.
 //! - `epochs`: why no answer outlives a change that it did not see.
 //! - `flights`: one lookup for all who miss the same identifier.
+//! - `list`: all that a store has, for an import into a fleet.
 //! - `health`: a store that fails is said once, not once per login.
 //!
 //! It is a crate of its own so that the drivers are built once (`docs/decisions/0024-sources-are-a-crate.md`). It knows no sessions and no sockets
@@ -17,6 +18,7 @@ mod epochs;
 pub mod file;
 mod flights;
 mod health;
+pub mod list;
 mod mappings;
 mod redis;
 mod sql;

@@ -94,6 +94,35 @@ impl Redis {
         Ok(if removed > 0 { Existed::Yes } else { Existed::No })
     }
 
+    /// Some more of the keys that have our prefix, without it, and where to go on (0: these were the last). A key may
+    /// come twice.
+    pub(crate) async fn scan(
+        &self,
+        cursor: u64,
+        within: Duration,
+    ) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
+        let scan = redis::cmd("SCAN")
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(format!("{}*", literally(&self.key_prefix)))
+            .arg("COUNT")
+            .arg(1000)
+            .take();
+        let (next, keys): (u64, Vec<Vec<u8>>) = self.ask(&scan, "", within).await?;
+        let prefix = self.key_prefix.as_bytes();
+        let ours = keys
+            .iter()
+            .filter_map(|key| key.strip_prefix(prefix))
+            .map(<[u8]>::to_vec);
+        Ok((next, ours.collect()))
+    }
+
+    /// What stands at this key.
+    pub(crate) async fn value(&self, key: &str, within: Duration) -> Result<Option<Vec<u8>>, StoreError> {
+        let get = redis::cmd("GET").arg(format!("{}{key}", self.key_prefix)).take();
+        self.ask(&get, key, within).await
+    }
+
     fn key(&self, identifier: &Identifier) -> String {
         format!("{}{}", self.key_prefix, identifier.as_str())
     }
@@ -120,6 +149,17 @@ impl Redis {
             answered => answered,
         }
     }
+}
+
+/// As a pattern of SCAN that means nothing but itself.
+fn literally(text: &str) -> String {
+    text.chars().fold(String::new(), |mut pattern, char| {
+        if matches!(char, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+            pattern.push('\\');
+        }
+        pattern.push(char);
+        pattern
+    })
 }
 
 impl Slot {

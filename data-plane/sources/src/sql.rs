@@ -109,7 +109,31 @@ impl Sql {
         self.writing.is_none()
     }
 
-    async fn first(&self, identifier: &str, within: Duration) -> Result<Option<String>, StoreError> {
+    /// The first column of every row of another statement.
+    pub(crate) async fn all(
+        &self,
+        statement: &str,
+        within: Duration,
+    ) -> Result<Vec<Option<String>>, StoreError> {
+        let statement: Arc<str> = statement.into();
+        let all = async {
+            match &self.database {
+                Database::Postgres(pool) => pool.all(&statement).await,
+                Database::MySql(pool) => pool.all(&statement).await,
+                Database::Sqlite(pool) => pool.all(&statement).await,
+            }
+        };
+        match timeout(within, all).await {
+            Ok(answer) => answer.map_err(|error| explain(&error, "")),
+            Err(_) => Err(StoreError::TimedOut(within)),
+        }
+    }
+
+    pub(crate) async fn first(
+        &self,
+        identifier: &str,
+        within: Duration,
+    ) -> Result<Option<String>, StoreError> {
         let first = async {
             match &self.database {
                 Database::Postgres(pool) => pool.first(&self.query, identifier).await,

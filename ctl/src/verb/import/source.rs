@@ -1,49 +1,70 @@
-//! The entries of the proxy's mapping source, each with where it stands.
+//! The entries of the proxy's mapping source, each with where it stands: a file is read, Redis and databases are asked
+//! (crate `mailswitch-sources`). Only reads.
+
+mod stored;
 
 use std::path::Path;
 
+use mailswitch_config::node::Alone;
 use mailswitch_config::table::mapping::MappingStore;
 use mailswitch_proto::control::v1::Finding;
 
 use crate::exit::{Exit, Failure};
-use crate::import::mappings::{At, Entry, Keys, Worlds};
+use crate::import::mappings::{At, Entry, Keys, LeftOut, Sorted, Worlds, sort};
 use crate::rows::text_of;
 
-/// All of them, in their order; and how a login finds one.
-pub(super) fn entries(store: &MappingStore, instead: Option<&Path>) -> Result<(Vec<Entry>, Keys), Failure> {
-    let keys = match store {
-        MappingStore::File { .. } => Keys::Normalized,
-        MappingStore::Redis(_) | MappingStore::Sql(_) => Keys::Exact,
-    };
-    let path = match (instead, store) {
-        (Some(path), _) => path,
-        (None, MappingStore::File { path }) => path,
-        (None, MappingStore::Redis(redis)) => {
-            return Err(elsewhere(
-                "Redis",
-                format!(
-                    "write them into a file, identifier<TAB>destination, without \"{}\" before them",
-                    redis.key_prefix
-                ),
-            ));
-        }
-        (None, MappingStore::Sql(_)) => {
-            return Err(elsewhere(
-                "SQL",
-                "write them into a file, identifier<TAB>destination: mapping.sql.query finds one, and cannot list them"
-                    .to_owned(),
-            ));
-        }
-    };
-    Ok((read(path)?, keys))
+/// Where the entries are, if not where the file says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Instead<'a> {
+    /// `--mappings`.
+    pub(super) mappings: Option<&'a Path>,
+    /// `--list-query`.
+    pub(super) list_query: Option<&'a str>,
 }
 
-fn elsewhere(store: &str, how: String) -> Failure {
-    Failure::new(
-        Exit::Precondition,
-        format!("the mappings are in {store}, and are not read from there"),
-    )
-    .remedy(format!("{how}; then give --mappings FILE"))
+/// What a source has.
+#[derive(Debug)]
+pub(super) struct Entries {
+    /// In their order.
+    pub(super) entries: Vec<Entry>,
+    /// How a login finds one.
+    pub(super) keys: Keys,
+    /// What the source has and no login meets.
+    left_out: Vec<LeftOut>,
+}
+
+impl Entries {
+    pub(super) async fn of(alone: &Alone, instead: Instead<'_>) -> Result<Self, Failure> {
+        let store = &alone.mapping.store;
+        if instead.list_query.is_some() && !matches!(store, MappingStore::Sql(_)) {
+            return Err(Failure::usage(
+                "--list-query is for mappings in a database, and these are not",
+            ));
+        }
+        let written = |keys, path| {
+            Ok(Self {
+                entries: read(path)?,
+                keys,
+                left_out: Vec::new(),
+            })
+        };
+        match (instead.mappings, store) {
+            (Some(path), MappingStore::File { .. }) => written(Keys::Normalized, path),
+            (Some(path), _) => written(Keys::Exact, path),
+            (None, MappingStore::File { path }) => written(Keys::Normalized, path),
+            (None, MappingStore::Redis(table)) => stored::in_redis(table, alone).await,
+            (None, MappingStore::Sql(table)) => stored::in_sql(table, alone, instead.list_query).await,
+        }
+    }
+
+    /// Where each of them goes.
+    pub(super) fn sorted(self, worlds: &Worlds<'_>) -> Result<Sorted, Failure> {
+        check(&self.entries, self.keys, worlds)?;
+        let mut sorted = sort(&self.entries, worlds);
+        sorted.entries += self.left_out.len();
+        sorted.left_out.extend(self.left_out);
+        Ok(sorted)
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
@@ -90,7 +111,7 @@ fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
 }
 
 /// V17: with a file, the proxy itself would not start.
-pub(super) fn check(entries: &[Entry], keys: Keys, worlds: &Worlds<'_>) -> Result<(), Failure> {
+fn check(entries: &[Entry], keys: Keys, worlds: &Worlds<'_>) -> Result<(), Failure> {
     if keys == Keys::Exact {
         return Ok(());
     }

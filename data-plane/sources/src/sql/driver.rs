@@ -108,14 +108,22 @@ where
     pub(super) async fn first(&self, query: &Arc<str>, value: &str) -> Result<Option<String>, Error> {
         match self.answered(query, &[value], Wants::Row).await? {
             Given::Row(Some(row)) => DB::text(&row),
-            Given::Row(None) | Given::Count(_) => Ok(None),
+            _ => Ok(None),
+        }
+    }
+
+    /// The first column of every row.
+    pub(super) async fn all(&self, query: &Arc<str>) -> Result<Vec<Option<String>>, Error> {
+        match self.answered(query, &[], Wants::Rows).await? {
+            Given::Rows(rows) => rows.iter().map(DB::text).collect(),
+            _ => Ok(Vec::new()),
         }
     }
 
     pub(super) async fn execute(&self, statement: &Arc<str>, values: &[&str]) -> Result<u64, Error> {
         match self.answered(statement, values, Wants::Count).await? {
             Given::Count(affected) => Ok(affected),
-            Given::Row(_) => Ok(0),
+            _ => Ok(0),
         }
     }
 
@@ -152,6 +160,7 @@ where
             .fold(statement, |statement, value| statement.bind((*value).to_owned()));
         Ok(match wants {
             Wants::Row => Given::Row(statement.fetch_optional(connection).await?),
+            Wants::Rows => Given::Rows(statement.fetch_all(connection).await?),
             Wants::Count => Given::Count(DB::affected(&statement.execute(connection).await?)),
         })
     }
@@ -161,12 +170,15 @@ where
 enum Wants {
     /// The first one.
     Row,
+    /// All of them.
+    Rows,
     /// Of rows that were changed.
     Count,
 }
 
 enum Given<DB: Database> {
     Row(Option<DB::Row>),
+    Rows(Vec<DB::Row>),
     Count(u64),
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod file;
+mod list;
 mod races;
 mod rig;
 mod stores;
