@@ -27,6 +27,7 @@ use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
 use mailswitch_config::table::admin::Admin;
 use mailswitch_proto::identifier::Identifier;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use self::answer::Refusal;
@@ -44,6 +45,15 @@ pub(crate) struct Api {
     /// Cancelled when the node stops: `/healthz` says so.
     accepting: CancellationToken,
     reloader: Arc<Reloader>,
+}
+
+/// What a node of a fleet knows, and from when.
+#[derive(Debug, Serialize)]
+struct Standing {
+    /// The last change that it has applied.
+    revision: u64,
+    /// How long ago it last knew all that its control plane knew; 0 while it is connected, null: not since it started.
+    sync_age_secs: Option<u64>,
 }
 
 impl Api {
@@ -75,14 +85,16 @@ impl Api {
         Identifier::from_login(&login, &rules).map_err(|invalid| Refusal::invalid("identifier", invalid))
     }
 
-    fn in_a_fleet(&self) -> bool {
-        self.node.knowledge.mappings().is_none()
-    }
-
-    /// The last change that a node of a fleet has applied.
-    fn revision(&self) -> u64 {
+    /// What an answer of a node of a fleet rests on. None: it runs alone.
+    fn standing(&self) -> Option<Standing> {
+        if self.node.knowledge.mappings().is_some() {
+            return None;
+        }
         let sessions = self.node.knowledge.sessions();
-        sessions.with_table(|table| table.position().revision.0)
+        Some(Standing {
+            revision: sessions.with_table(|table| table.position().revision.0),
+            sync_age_secs: sessions.report().sync_age().map(|age| age.as_secs()),
+        })
     }
 
     /// As it may be written into the log.

@@ -2,10 +2,12 @@
 //!
 //! Counters are cumulative since the start of the process, gauges are of now, and nothing here is chosen by a client.
 
+mod sync_age;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mailswitch_config::protocol::Keyword as _;
 use mailswitch_config::{CertificateName, DestinationName, Protocol};
@@ -18,6 +20,7 @@ use opentelemetry::metrics::UpDownCounter;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use self::sync_age::SyncAge;
 use crate::listen::Occupied;
 
 /// How a login ended.
@@ -57,6 +60,7 @@ pub struct Report {
     waited_sum_millis: AtomicU64,
     breakers: Mutex<BTreeMap<(String, String), wire::Breaker>>,
     breaker_changes: mpsc::UnboundedSender<wire::Breaker>,
+    sync_age: Mutex<SyncAge>,
     instruments: NodeInstruments,
 }
 
@@ -73,6 +77,7 @@ impl Report {
             waited_sum_millis: AtomicU64::new(0),
             breakers: Mutex::default(),
             breaker_changes,
+            sync_age: Mutex::default(),
             instruments: NodeInstruments::new(&mailswitch_telemetry::meter()),
         };
         (report, changes)
@@ -205,8 +210,14 @@ impl Report {
 
     /// Whether the node is connected to a control plane.
     pub fn feed(&self, feed: FeedState) {
-        let connected = u64::from(feed == FeedState::Connected);
+        let connected = u64::from(feed != FeedState::Away);
         self.instruments.connected.record(connected, &[]);
+        self.sync_age.lock().becomes(feed, Instant::now());
+    }
+
+    /// How long ago it last knew all that its control plane knew; zero while it is connected. None: not in this process.
+    pub fn sync_age(&self) -> Option<Duration> {
+        self.sync_age.lock().at(Instant::now())
     }
 
     /// One more login waits on a hold; dropping what this gives ends its wait.
@@ -346,6 +357,8 @@ impl Drop for Waits {
 pub enum FeedState {
     /// The control plane has welcomed the node.
     Connected,
+    /// It has, and knows less than the node (D3).
+    Diverged,
     /// The node goes on with what it has.
     Away,
 }

@@ -1,15 +1,16 @@
 //! Without a control plane: a node serves from what is on its disk (promise N5, N6).
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, process::Command, time::Duration};
 
 use anyhow::Result;
 use mailswitch_tests::{
     client::Login,
-    fleet::{Fleet, Plan, at},
+    fleet::{Fleet, Plan, at, program},
     load::Load,
     when::wait_until,
 };
 use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
 
 use crate::cutover::every_message_is_there_once;
 
@@ -153,5 +154,113 @@ fn a_node_with_a_spoilt_state_file_serves_nobody_and_keeps_the_file() -> Result<
     fleet.control_plane.run()?;
     fleet.wait_in_sync()?;
     login.succeed()?;
+    Ok(())
+}
+
+/// `mailswitchctl --node-api` of a node of this fleet: exit code, and all that was said.
+fn asked(fleet: &Fleet, admin: SocketAddr, arguments: &[&str]) -> Result<(i32, String)> {
+    let output = Command::new(program("mailswitchctl")?)
+        .args(["--node-api", &format!("https://{admin}"), "--node-ca"])
+        .arg(fleet.ca.pem())
+        .args(arguments)
+        .env("MAILSWITCH_TOKEN", TOKEN)
+        .env("HOME", fleet.place.path())
+        .output()?;
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Ok((output.status.code().unwrap_or(-1), said))
+}
+
+const TOKEN: &str = "a-token-of-32-bytes-for-the-tests";
+
+#[test]
+fn a_nodes_own_api_says_how_old_its_sync_is_and_changes_no_mapping() -> Result<()> {
+    let mut fleet = Fleet::start(&Plan {
+        nodes: 1,
+        ..Plan::default()
+    })?;
+    let admin = fleet.place.port(fleet.node(0).address())?;
+    let table = format!("\n[admin]\nbind = \"{admin}\"\nbearer_token = \"{TOKEN}\"\n");
+    let config = std::fs::read_to_string(&fleet.node(0).config)? + &table;
+    std::fs::write(&fleet.node(0).config, config)?;
+    let restart = |fleet: &mut Fleet| -> Result<()> {
+        fleet.nodes[0].process.kill_dash_nine()?;
+        fleet.nodes[0].restart(&fleet.ca)
+    };
+    restart(&mut fleet)?;
+    fleet.wait_in_sync()?;
+    let says = |fleet: &Fleet, arguments: &[&str], code: i32, words: &[&str]| -> Result<()> {
+        let (exit, said) = asked(fleet, admin, arguments)?;
+        assert_eq!(exit, code, "{arguments:?}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+        Ok(())
+    };
+    let alice = at("alice");
+    says(
+        &fleet,
+        &["status"],
+        0,
+        &["health       ok", ", in sync with its control plane", "legacy"],
+    )?;
+    says(
+        &fleet,
+        &["resolve", &alice],
+        0,
+        &["legacy", "revision ", ", in sync with its control plane"],
+    )?;
+    // Whoever moves accounts here is sent to the fleet, and nobody is held or kicked for it.
+    let open = Login::imap(fleet.node(0).imaps, &alice)
+        .tls("implicit", fleet.ca.pem())
+        .stay()?;
+    says(
+        &fleet,
+        &["mapping", "set", &alice, "new"],
+        3,
+        &["this node belongs to a fleet", "mailswitchctl cutover"],
+    )?;
+    let cutover = ["cutover", &alice, "--from", "legacy", "--to", "new", "--single"];
+    says(&fleet, &cutover, 3, &["belongs to a fleet; nothing was changed"])?;
+    assert!(open.leave()?.ok);
+    let name = fleet.node(0).name.clone();
+    fleet
+        .ctl(&["node", "drain", &name, "--reason", "test"])?
+        .expect(0)?;
+    wait_until("it says that it is drained", SOON, || {
+        asked(&fleet, admin, &["status"]).is_ok_and(|(_, said)| said.contains("health       draining"))
+    })?;
+    fleet
+        .ctl(&["node", "resume", &name, "--reason", "test"])?
+        .expect(0)?;
+
+    // Cut off, it grows.
+    fleet.control_plane.kill()?;
+    let age = |fleet: &Fleet| -> Result<Value> {
+        let (_, said) = asked(fleet, admin, &["status", "--output", "json"])?;
+        let stats: Value = serde_json::from_str(&said)?;
+        Ok(stats["sync_age_secs"].clone())
+    };
+    wait_until("it has been cut off for a moment", SOON, || {
+        age(&fleet).is_ok_and(|age| age.as_u64() >= Some(2))
+    })?;
+    says(
+        &fleet,
+        &["resolve", &alice],
+        0,
+        &["legacy", "cut off from its control plane for "],
+    )?;
+    // From its disk it does not know for how long.
+    restart(&mut fleet)?;
+    says(
+        &fleet,
+        &["status"],
+        0,
+        &["cut off from its control plane since it was started"],
+    )?;
+    assert_eq!(age(&fleet)?, Value::Null);
+    fleet.control_plane.run()?;
+    fleet.wait_in_sync()?;
+    assert_eq!(age(&fleet)?, 0);
     Ok(())
 }

@@ -185,7 +185,12 @@ fn who_answers_and_who_asks_are_checked() -> Result<()> {
 fn a_mapping_is_set_and_an_account_is_cut_over_and_back_on_one_node() -> Result<()> {
     let scene = Scene::new("")?;
     says(&scene.ctl(&["mapping", "get", ALICE])?, 0, "legacy");
-    says(&scene.ctl(&["mapping", "set", ALICE, "nowhere"])?, 1, "nowhere");
+    // As in a fleet: the command makes sense, and there is no such destination. An identifier that cannot be one makes none.
+    for more in [&["--dry-run"][..], &[]] {
+        let set = [&["mapping", "set", ALICE, "nowhere"], more].concat();
+        says(&scene.ctl(&set)?, 3, "take one of: legacy, new");
+    }
+    says(&scene.ctl(&["mapping", "set", "a b", "new"])?, 1, "identifier: ");
     says(&scene.ctl(&["mapping", "set", ALICE, "new"])?, 0, "ok");
     says(&scene.ctl(&["resolve", ALICE])?, 0, "new");
     scene.sign_in(ALICE)?.succeed()?;
@@ -201,6 +206,18 @@ fn a_mapping_is_set_and_an_account_is_cut_over_and_back_on_one_node() -> Result<
     let open = scene.sign_in(ALICE)?.stay()?;
     let cutover = |from, to| scene.ctl(&["cutover", ALICE, "--from", from, "--to", to, "--single"]);
     says(&cutover("new", "legacy")?, 3, "");
+    for (from, to) in [("legacy", "nowhere"), ("nowhere", "new")] {
+        says(
+            &cutover(from, to)?,
+            3,
+            "\"nowhere\" is no destination of https://",
+        );
+    }
+    let disturbed = scene.legacy.sessions_of(ALICE);
+    assert!(
+        disturbed.iter().all(|session| session.ended.is_none()),
+        "{disturbed:?}"
+    );
     says(&cutover("legacy", "new")?, 0, "");
     let sessions = scene.legacy.sessions_of(ALICE);
     assert!(
@@ -219,5 +236,21 @@ fn a_mapping_is_set_and_an_account_is_cut_over_and_back_on_one_node() -> Result<
     says(&cutover("new", "legacy")?, 0, "");
     scene.sign_in(ALICE)?.succeed()?;
     assert_eq!(scene.legacy.sessions_of(ALICE).len(), 2);
+    // Whatever changed something is one line of the log, without her address.
+    says(&scene.ctl(&["destination", "reset", "new"])?, 0, "ok");
+    let log = scene.node.log();
+    for change in [
+        "a mapping is written",
+        "a mapping is removed",
+        "sessions are kicked",
+        "logins are delayed",
+        "the breakers of a destination are reset",
+    ] {
+        let line = log
+            .lines()
+            .find(|line| line.contains(&format!("management API: {change}")));
+        let line = line.with_context(|| format!("{change}: {log}"))?;
+        assert!(line.contains("level=info") && !line.contains(ALICE), "{line}");
+    }
     Ok(())
 }

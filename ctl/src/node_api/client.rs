@@ -222,8 +222,12 @@ impl Client {
                 Exit::NotAllowed,
                 "too many wrong tokens came from this address: wait for lockout_duration",
             ),
-            StatusCode::BAD_REQUEST => failure(Exit::Usage, ""),
+            StatusCode::BAD_REQUEST if is_of_the_command(said) => failure(Exit::Usage, ""),
+            // What the node does not have, or cannot hold: as in a fleet, a precondition.
+            StatusCode::BAD_REQUEST => failure(Exit::Precondition, ""),
             StatusCode::NOT_FOUND => failure(Exit::Precondition, ""),
+            // A node of a fleet says itself what to do.
+            StatusCode::NOT_IMPLEMENTED if said.contains("fleet") => failure(Exit::Precondition, ""),
             StatusCode::NOT_IMPLEMENTED => failure(
                 Exit::Precondition,
                 "its SQL source has no upsert_query and delete_query: change the mapping where it is kept",
@@ -235,4 +239,12 @@ impl Client {
             _ => failure(Exit::Precondition, ""),
         }
     }
+}
+
+/// A parameter that cannot be what it should be, whatever the node has.
+fn is_of_the_command(said: &str) -> bool {
+    said == "bad request"
+        || ["missing parameter", "identifier: ", "seconds: "]
+            .iter()
+            .any(|start| said.starts_with(start))
 }

@@ -11,7 +11,7 @@ use mailswitch_proto::control::v1::Operation;
 use serde::Serialize;
 
 use super::client::Client;
-use super::verbs::{Resolved, delay, delete, kick, look_up, put};
+use super::verbs::{Resolved, delay, delete, kick, known, look_up, put};
 use crate::exit::{Exit, Failure};
 use crate::hook::{Commands, Environment, HookName, precopy, under_delay};
 use crate::interrupt::Interrupt;
@@ -128,6 +128,9 @@ pub(super) async fn run(client: Client, output: Output, plan: Plan) -> Result<Ex
 
 /// Where every login is; and that it is where `--from` says.
 async fn look_at_all(client: &Client, plan: &Plan) -> Result<Vec<Resolved>, Failure> {
+    for destination in plan.from.iter().chain([&plan.to]) {
+        known(client, destination).await?;
+    }
     let mut before: Vec<Resolved> = Vec::new();
     for login in &plan.logins {
         let resolved = look_up(client, login).await?;
@@ -138,12 +141,13 @@ async fn look_at_all(client: &Client, plan: &Plan) -> Result<Vec<Resolved>, Fail
             )
             .remedy("bring the mapping source back"));
         }
-        if !plan.from.contains(&resolved.destination) {
+        resolved.standing.refuses_changes(client)?;
+        let at = resolved.destination.as_deref().unwrap_or("no destination");
+        if !plan.from.iter().any(|from| from == at) {
             return Err(Failure::new(
                 Exit::Precondition,
                 format!(
-                    "{login} is at {}, not at {}; nothing was changed",
-                    resolved.destination,
+                    "{login} is at {at}, not at {}; nothing was changed",
                     plan.from.join(" or ")
                 ),
             ));
@@ -152,7 +156,7 @@ async fn look_at_all(client: &Client, plan: &Plan) -> Result<Vec<Resolved>, Fail
             before.push(resolved);
         }
     }
-    if let Some(there) = before.iter().find(|resolved| resolved.destination == plan.to) {
+    if let Some(there) = before.iter().find(|resolved| resolved.is_at(&plan.to)) {
         return Err(Failure::new(
             Exit::Precondition,
             format!(
@@ -326,9 +330,9 @@ impl Cutover {
             };
             // Also the one that failed: it may have been done.
             for resolved in &self.before[..=number] {
-                let back = match resolved.source.as_deref() {
-                    Some("default") => delete(&resolved.normalized),
-                    _ => put(&resolved.normalized, &resolved.destination),
+                let back = match (resolved.source.as_deref(), &resolved.destination) {
+                    (Some("default"), _) | (_, None) => delete(&resolved.normalized),
+                    (_, Some(destination)) => put(&resolved.normalized, destination),
                 };
                 if let Err(second) = self.client.line(back).await {
                     let what = format!(
@@ -361,7 +365,11 @@ impl Cutover {
     }
 
     fn sources(&self) -> Vec<String> {
-        let mut from: Vec<String> = self.before.iter().map(|one| one.destination.clone()).collect();
+        let mut from: Vec<String> = self
+            .before
+            .iter()
+            .filter_map(|one| one.destination.clone())
+            .collect();
         from.sort();
         from.dedup();
         from

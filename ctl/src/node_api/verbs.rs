@@ -18,6 +18,46 @@ struct Stats {
     hit_rate_pct: f64,
     cache_entries: u64,
     active_connections: i64,
+    #[serde(flatten)]
+    standing: Standing,
+}
+
+/// Of a node of a fleet: what its answer rests on. Absent: it runs alone.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+pub(super) struct Standing {
+    /// The last change that it has applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+    /// 0 while it is connected to its control plane; null, or absent: it has not been since it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sync_age_secs: Option<u64>,
+}
+
+impl Standing {
+    /// Nothing is changed over the API of a node that belongs to a fleet.
+    pub(super) fn refuses_changes(&self, client: &Client) -> Result<(), Failure> {
+        match self.revision {
+            None => Ok(()),
+            Some(_) => Err(Failure::new(
+                Exit::Precondition,
+                format!("{} belongs to a fleet; nothing was changed", client.address()),
+            )
+            .remedy("leave --node-api out: a fleet moves accounts on every node at once")),
+        }
+    }
+
+    /// One line; empty: it runs alone.
+    fn words(&self) -> String {
+        let Some(revision) = self.revision else {
+            return String::new();
+        };
+        let sync = match self.sync_age_secs {
+            Some(0) => "in sync with its control plane".to_owned(),
+            Some(seconds) => format!("cut off from its control plane for {seconds} s"),
+            None => "cut off from its control plane since it was started".to_owned(),
+        };
+        format!("revision {revision}, {sync}")
+    }
 }
 
 /// One of `/destinations`.
@@ -40,12 +80,18 @@ struct Destinations {
 pub(super) struct Resolved {
     pub(super) identifier: String,
     pub(super) normalized: String,
-    pub(super) destination: String,
+    /// None: nowhere. Only a node of a fleet says so.
+    pub(super) destination: Option<String>,
     pub(super) routed_to_default: bool,
     pub(super) cached: bool,
     /// `mapping`, `default` or `error`; a node of an older version does not say it.
     #[serde(default)]
     pub(super) source: Option<String>,
+    /// Why a login would be refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(flatten)]
+    pub(super) standing: Standing,
 }
 
 #[derive(Debug, Serialize)]
@@ -101,6 +147,7 @@ impl Render for Status {
             hit_rate_pct,
             cache_entries,
             active_connections,
+            standing,
         } = &self.stats;
         let mut text = format!(
             "node         {}\nhealth       {}\nconnections  {active_connections}\ncache        {cache_entries} entries, \
@@ -108,6 +155,9 @@ impl Render for Status {
             self.node,
             printable(&self.health)
         );
+        if standing.revision.is_some() {
+            text.insert_str(text.len() - 1, &format!("fleet        {}\n", standing.words()));
+        }
         let mut grid = Grid::new(["DESTINATION", "FAILURES", "CLIENTS", "STATE"]).numbers(&[1, 2]);
         for destination in &self.destinations {
             grid.row([
@@ -144,6 +194,10 @@ pub(super) async fn look_up(client: &Client, login: &str) -> Result<Resolved, Fa
 }
 
 impl Resolved {
+    pub(super) fn is_at(&self, destination: &str) -> bool {
+        self.destination.as_deref() == Some(destination)
+    }
+
     fn rule(&self) -> &str {
         match (self.source.as_deref(), self.routed_to_default) {
             (Some("error"), _) => "default, because the store failed",
@@ -160,11 +214,18 @@ impl Render for Resolved {
         grid.row([
             self.identifier.clone(),
             self.normalized.clone(),
-            self.destination.clone(),
+            self.destination.clone().unwrap_or_else(|| "-".to_owned()),
             self.rule().to_owned(),
             if self.cached { "yes" } else { "no" }.to_owned(),
         ]);
-        grid.text()
+        let mut text = grid.text();
+        if let Some(reason) = &self.reason {
+            text += &format!("{}\n", printable(reason));
+        }
+        if self.standing.revision.is_some() {
+            text += &format!("{}\n", self.standing.words());
+        }
+        text
     }
 }
 
@@ -196,6 +257,23 @@ async fn change(client: &Client, output: Output, ask: Ask, dry_run: bool) -> Res
     Ok(Exit::Done)
 }
 
+/// Refuses a destination that the node does not have, before anything is done and anybody is held: exit 3, as in a fleet.
+pub(super) async fn known(client: &Client, name: &str) -> Result<(), Failure> {
+    let Destinations { destinations } = client.json(Ask::get("/destinations")).await?;
+    if destinations.iter().any(|known| known.destination == name) {
+        return Ok(());
+    }
+    let all: Vec<&str> = destinations
+        .iter()
+        .map(|known| known.destination.as_str())
+        .collect();
+    Err(Failure::new(
+        Exit::Precondition,
+        format!("{name:?} is no destination of {}", client.address()),
+    )
+    .remedy(format!("take one of: {}", all.join(", "))))
+}
+
 pub(super) fn put(identifier: &str, destination: &str) -> Ask {
     Ask::new(Method::PUT, "/mappings")
         .with("identifier", identifier)
@@ -221,6 +299,7 @@ pub(super) async fn mapping(client: &Client, output: Output, verb: MappingVerb) 
         MappingVerb::Get { identifier } => resolve(client, output, &identifier).await,
         MappingVerb::Set(set) => {
             let (identifier, destination, change_arguments) = set.parts();
+            known(client, destination).await?;
             change(
                 client,
                 output,

@@ -13,9 +13,9 @@ use mailswitch_proto::identifier::Identifier;
 use mailswitch_sources::{Mappings, Removal, What, WriteError};
 use serde::Serialize;
 
-use super::Api;
 use super::answer::{Refusal, line};
 use super::parameters::Parameters;
+use super::{Api, Standing};
 use crate::error_chain;
 use crate::route::{Look, Route, Rule};
 use crate::sessions::ActingFor;
@@ -32,9 +32,8 @@ pub(super) struct Mapping {
     cached: bool,
     /// `mapping`, `domain`, `default`, `error`; in a fleet also `held` and `refused`.
     source: &'static str,
-    /// In a fleet: the last change that this answer rests on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u64>,
+    #[serde(flatten)]
+    standing: Option<Standing>,
     /// In a fleet: why a login would be refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -62,7 +61,7 @@ async fn of_source(api: &Api, given: String, identifier: &Identifier, mappings: 
         destination: found.destination.as_ref().map(|name| name.as_str().to_owned()),
         cached: found.cached,
         source: found.origin.as_str(),
-        revision: None,
+        standing: None,
         reason: None,
     }
 }
@@ -94,7 +93,7 @@ fn of_table(api: &Api, given: String, identifier: &Identifier) -> Mapping {
         // The whole table is in memory.
         cached: true,
         source,
-        revision: Some(api.revision()),
+        standing: api.standing(),
         reason,
     }
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
-use super::Api;
+use super::{Api, Standing};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Stats {
@@ -19,9 +19,8 @@ pub(super) struct Stats {
     cache_entries: u64,
     /// Accepted connections of clients, on all listeners.
     active_connections: usize,
-    /// Of a node of a fleet: the last change that it has applied.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u64>,
+    #[serde(flatten)]
+    standing: Option<Standing>,
 }
 
 pub(super) async fn show(State(api): State<Arc<Api>>) -> Json<Stats> {
@@ -38,6 +37,6 @@ pub(super) async fn show(State(api): State<Arc<Api>>) -> Json<Stats> {
         hit_rate_pct: cache.hit_rate_pct(),
         cache_entries: cache.entries,
         active_connections: api.node.connections.count(),
-        revision: api.in_a_fleet().then(|| api.revision()),
+        standing: api.standing(),
     })
 }

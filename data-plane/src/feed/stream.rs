@@ -232,7 +232,10 @@ impl Stream<'_> {
             self.node.directory.welcomed()?;
         }
         self.fleet = Some(theirs);
-        sessions.report().feed(FeedState::Connected);
+        sessions.report().feed(match welcome.diverged {
+            true => FeedState::Diverged,
+            false => FeedState::Connected,
+        });
         if welcome.diverged {
             // D3: the node keeps what it has and serves it; an operator decides.
             tracing::error!(

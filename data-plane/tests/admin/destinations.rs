@@ -58,6 +58,31 @@ async fn every_destination_is_listed_in_the_order_of_their_names_with_the_state_
 }
 
 #[tokio::test]
+async fn a_host_that_takes_no_connection_is_told_from_one_that_closes_them() {
+    let world = world(Differences {
+        // Port 9 of this machine: nobody listens.
+        tables: "[destination.dead]\nhost = \"127.0.0.1\"\nallow_plaintext_auth = true\n\
+                 protocol.imap = { port = 9, tls = \"plain\", forwarding = \"none\" }\n",
+        moved: "bob@x.example dead\n",
+        ..Differences::default()
+    })
+    .await;
+    failed_login(&world).await;
+    let mut client = world.client().await;
+    client.say("b LOGIN bob@x.example secret\r\n").await;
+    client.expect("b NO [UNAVAILABLE]").await;
+    let listed = world.api.get("/destinations").await.json();
+    // A failure of the host is no client's.
+    for (number, name, host_level, sources) in [(0, "dead", true, 0), (2, "old", false, 1)] {
+        let destination = &listed["destinations"][number];
+        assert_eq!(destination["destination"], name);
+        assert_eq!(destination["host_level_failure"], host_level, "{destination}");
+        assert_eq!(destination["failure_sources"], sources, "{destination}");
+        assert_eq!(destination["consecutive_failures"], 1, "{destination}");
+    }
+}
+
+#[tokio::test]
 async fn a_reset_names_a_destination_that_there_is() {
     let world = world(Differences::default()).await;
     let missing = world.api.post("/destinations/reset").await;

@@ -3,8 +3,10 @@
 
 mod connections;
 mod destinations;
+mod fleet;
 mod gate;
 mod mappings;
 mod reload;
 mod rig;
+mod stores;
 mod transport;

@@ -24,7 +24,10 @@ async fn a_mapping_is_shown_as_a_login_would_meet_it() {
         (&json!("new"), &json!("mapping"))
     );
     assert_eq!(shown["routed_to_default"], false);
-    assert!(shown["cached"].is_boolean());
+    // The example of the reference: what was written is not an answer that a login got.
+    assert_eq!(shown["cached"], false);
+    let again = world.api.get("/mappings?identifier=ann@x.example").await.json();
+    assert_eq!(again["cached"], true, "it may fill the cache");
     // Mapped to the default destination, and not mapped at all.
     for (login, source) in [("bob@x.example", "mapping"), ("eve@x.example", "default")] {
         let shown = world
@@ -132,9 +135,89 @@ async fn a_reload_of_the_mappings_takes_a_good_file_and_keeps_the_table_before_a
     assert_eq!(failed.status, 500);
     assert!(failed.body.contains("moved.tsv:1"), "{}", failed.body);
     world.session("ann@x.example", &world.new).await;
-    for target in ["/cache/invalidate", "/cache/invalidate?identifier=ann@x.example"] {
+}
+
+#[tokio::test]
+async fn an_invalidation_drops_one_answer_or_all_of_them() {
+    let world = world(Differences::default()).await;
+    let cached = async |login: &str| {
+        let shown = world.api.get(&format!("/mappings?identifier={login}")).await;
+        shown.json()["cached"].clone()
+    };
+    let (ann, bob) = ("ann@x.example", "bob@x.example");
+    for (target, anns, bobs) in [
+        ("/cache/invalidate?identifier=Ann@x.example%25root", false, true),
+        ("/cache/invalidate", false, false),
+        // Without a value it is not there.
+        ("/cache/invalidate?identifier=", false, false),
+    ] {
+        for login in [ann, bob] {
+            cached(login).await;
+            assert_eq!(cached(login).await, true);
+        }
         world.api.post(target).await.expect(200, "ok\n");
+        assert_eq!(
+            (cached(ann).await, cached(bob).await),
+            (json!(anns), json!(bobs)),
+            "{target}"
+        );
     }
+}
+
+#[tokio::test]
+async fn must_do_better_what_no_login_could_be_is_refused_of_every_endpoint_that_takes_an_identifier() {
+    let world = world(Differences::default()).await;
+    for (method, target) in [
+        ("GET", "/mappings?"),
+        ("PUT", "/mappings?destination=new&"),
+        ("DELETE", "/mappings?"),
+        ("POST", "/cache/invalidate?"),
+    ] {
+        let refused = world.api.ask(method, &format!("{target}identifier=a%20b")).await;
+        let why = "identifier: the login holds a control character, a space or a double quote\n";
+        refused.expect(400, why);
+        let empty = world
+            .api
+            .ask(method, &format!("{target}identifier=%25root"))
+            .await;
+        assert_eq!(empty.status, 400, "{method} {target}");
+    }
+    assert_eq!(std::fs::read_to_string(world.moved()).unwrap(), "");
+}
+
+#[tokio::test]
+async fn a_session_stays_where_it_is_after_a_put_until_it_is_kicked() {
+    let world = world(Differences::default()).await;
+    let (mut client, mut backend) = world.session("ann@x.example", &world.old).await;
+    let put = world
+        .api
+        .put("/mappings?identifier=ann@x.example&destination=new")
+        .await;
+    put.expect(200, "ok\n");
+    backend.say("* 1 EXISTS\r\n").await;
+    client.expect("* 1 EXISTS").await;
+    world.session("ann@x.example", &world.new).await;
+}
+
+#[tokio::test]
+async fn a_mapping_file_that_cannot_be_read_or_written_is_500_and_nothing_changes() {
+    let world = world(Differences {
+        moved: "ann@x.example new\n",
+        ..Differences::default()
+    })
+    .await;
+    std::fs::remove_file(world.moved()).unwrap();
+    for (method, target) in [
+        ("PUT", "/mappings?identifier=ann@x.example&destination=old"),
+        ("DELETE", "/mappings?identifier=ann@x.example"),
+        ("POST", "/mappings/reload"),
+    ] {
+        let failed = world.api.ask(method, target).await;
+        assert_eq!(failed.status, 500, "{method}: {failed:?}");
+        assert!(failed.body.contains("moved.tsv"), "{}", failed.body);
+        assert_eq!(failed.body.lines().count(), 1);
+    }
+    world.session("ann@x.example", &world.new).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! A node with `[admin]`, an IMAP listener and two backends that a test plays (`old`, the default, and `new`); and whoever
 //! asks the API.
 
-#![allow(dead_code, reason = "the tests of mappings and reload follow")]
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +29,8 @@ pub(crate) struct Differences<'a> {
     pub(crate) admin: &'a str,
     /// More of the listener.
     pub(crate) listener: &'a str,
+    /// `mapping.source`, if it is not the file.
+    pub(crate) source: &'a str,
     /// More of `[mapping]`.
     pub(crate) mapping: &'a str,
     /// More tables.
@@ -94,11 +95,16 @@ pub(crate) fn toml(files: &TempDir, old: &Backend, new: &Backend, differences: &
         server,
         admin,
         listener,
+        source,
         mapping,
         tables,
         ..
     } = differences;
     let here = files.path().display();
+    let source = match source.is_empty() {
+        true => "file",
+        false => source,
+    };
     let bind = |key: &str, text: &str| match text.contains(&format!("{key} =")) {
         true => "",
         false => "bind = \"127.0.0.1:0\"",
@@ -137,7 +143,7 @@ hostname = "proxy.test"
 [routing]
 default_destination = "old"
 [mapping]
-source = "file"
+source = "{source}"
 normalize = "lowercase"
 {mapping}
 [mapping.file]
