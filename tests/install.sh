@@ -44,6 +44,8 @@ if [[ $want_tests == yes ]]; then
     have redis-server || packages+=(redis-server)
     have mariadbd || packages+=(mariadb-server)
     have chromium || packages+=(chromium)
+    # Only to look at units.
+    have systemd-analyze || packages+=(systemd)
     # What Cyrus needs beside itself; it is unpacked below.
     have saslpasswd2 || packages+=(sasl2-bin)
     compgen -G '/usr/lib/*/sasl2/libplain.so' >/dev/null || packages+=(libsasl2-modules)

@@ -43,6 +43,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         let telemetry = process::start_telemetry(&config)?;
         process::log_warnings(&checked.warnings);
         let mut stop = process::StopSignals::listen()?;
+        let hangups = process::Hangups::listen()?;
         let before = arguments.inherit(&config, passed)?;
         let page = Some(telemetry.page());
         let mut node = mailswitch_data_plane::node::start_behind(config, descriptors, page, before).await?;
@@ -51,13 +52,16 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             environment: Environment::of_process(),
             levels: Some(telemetry.levels()),
         });
-        tokio::spawn(process::reload_on_hangup(Arc::clone(node.reloader())));
+        tokio::spawn(hangups.reload(Arc::clone(node.reloader())));
         node.take_over().await?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        let supervisor = process::Supervisor::of_environment();
+        supervisor.is_ready();
         let successor = tokio::select! {
             () = stop.next() => None,
             successor = node.offer().taken() => Some(successor),
         };
+        supervisor.is_stopping();
         let end = async {
             match successor {
                 None => node.stop().await,

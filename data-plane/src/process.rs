@@ -1,18 +1,22 @@
 //! The process around a node: arguments, limits, signals, logging.
 
+mod notify;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 use mailswitch_config::{Findings, NodeConfig, Source};
-use mailswitch_data_plane::hand_over::{Passed, Taking};
+use mailswitch_data_plane::hand_over::{Passed, TakeError, Taking};
 use mailswitch_data_plane::node::Before;
 use mailswitch_data_plane::node::reload::Reloader;
 use mailswitch_telemetry::{Logs, Service, StartError, Telemetry, name};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use opentelemetry::KeyValue;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+pub(crate) use self::notify::Supervisor;
 
 /// Why the process ends with 1. `main` prints it with its causes.
 pub(crate) type Failure = anyhow::Error;
@@ -30,6 +34,10 @@ pub(crate) struct Arguments {
     /// accepts no more, lets its connections end (`shutdown_grace`), and ends. No connection is refused in between.
     #[arg(long, conflicts_with = "check")]
     take_over: bool,
+
+    /// As --take-over; and if no node is there, start as without it: one unit for the boot and for an upgrade.
+    #[arg(long, conflicts_with_all = ["check", "take_over"])]
+    take_over_if_any: bool,
 
     /// Only check a configuration, and what it names: each destination is asked up to the login. Nothing is bound, no
     /// credential is sent. Ends with 0 or 1.
@@ -84,13 +92,19 @@ impl Arguments {
         let admin = config.admin.iter().map(|admin| admin.bind);
         let addresses: Vec<_> = listeners.chain(others).chain(admin).collect();
         let sockets = passed.named(&addresses)?;
-        if !self.take_over {
-            return Ok(Before {
+        let alone = |sockets| {
+            Ok(Before {
                 sockets,
                 taking: None,
-            });
+            })
+        };
+        if !self.take_over && !self.take_over_if_any {
+            return alone(sockets);
         }
-        let (taking, asked) = Taking::ask(&addresses, |address| !sockets.has(address))?;
+        let (taking, asked) = match Taking::ask(&addresses, |address| !sockets.has(address)) {
+            Err(TakeError::Nobody) if self.take_over_if_any => return alone(sockets),
+            asked => asked?,
+        };
         sockets.add(asked);
         Ok(Before {
             sockets,
@@ -187,15 +201,20 @@ pub(crate) fn log_warnings(warnings: &Findings) {
     }
 }
 
-/// Reads the configuration anew at each SIGHUP. What came of it is in the log.
-pub(crate) async fn reload_on_hangup(reloader: Arc<Reloader>) {
-    match signal(SignalKind::hangup()) {
-        Ok(mut hangups) => {
-            while hangups.recv().await.is_some() {
-                let _ = reloader.reload().await;
-            }
+/// SIGHUP. Listened to before anything is served, as those that stop: one that came during the start would end the process.
+pub(crate) struct Hangups(Signal);
+
+impl Hangups {
+    /// From now on none ends the process.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Reads the configuration anew at each. What came of it is in the log.
+    pub(crate) async fn reload(mut self, reloader: Arc<Reloader>) {
+        while self.0.recv().await.is_some() {
+            let _ = reloader.reload().await;
         }
-        Err(error) => tracing::error!(%error, "SIGHUP will end the process instead of reloading"),
     }
 }
 

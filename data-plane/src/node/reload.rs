@@ -44,6 +44,22 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
 }
 
+impl Reloaded {
+    /// What whoever sent SIGHUP gets to know, also where only warnings are logged.
+    fn log(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("{warning}");
+        }
+        match self.restart_required.as_slice() {
+            [] => tracing::info!("the configuration was reloaded"),
+            keys => tracing::warn!(
+                restart_required = keys.join(" "),
+                "the configuration was reloaded; the keys that are named wait for a restart"
+            ),
+        }
+    }
+}
+
 /// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
@@ -127,11 +143,7 @@ impl Reloader {
         let _one_at_a_time = self.one_at_a_time.lock().await;
         let reloaded = self.take().await;
         match &reloaded {
-            Ok(reloaded) => tracing::info!(
-                restart_required = reloaded.restart_required.join(" "),
-                warnings = reloaded.warnings.len(),
-                "the configuration was reloaded"
-            ),
+            Ok(reloaded) => reloaded.log(),
             Err(error) => tracing::error!(
                 error = crate::error_chain(error),
                 "the configuration was not reloaded: what was in force stays"
