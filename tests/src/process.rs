@@ -14,6 +14,10 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::when::wait_until;
+
+const SOON: Duration = Duration::from_secs(10);
+
 /// Dropped: asked to end, and killed if it has not within some seconds. Its children go with it.
 #[derive(Debug)]
 pub struct Process {
@@ -81,9 +85,26 @@ impl Process {
         Ok(())
     }
 
-    /// Sends a signal to this one process.
+    /// Sends a signal to this one process. Stopped by it, it stands when this returns, with all its threads: on a busy
+    /// machine one of them may go on for a moment, and answer.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        kill(Pid::from_raw(self.pid()), signal).with_context(|| format!("{signal} to {}", self.name))
+        kill(Pid::from_raw(self.pid()), signal).with_context(|| format!("{signal} to {}", self.name))?;
+        match signal {
+            Signal::SIGSTOP => wait_until("all its threads stand", SOON, || self.stands()),
+            _ => Ok(()),
+        }
+    }
+
+    fn stands(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid()));
+        let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+            // The state stands behind the name; a thread that has gone meanwhile does nothing.
+            stat.map_or(true, |stat| {
+                stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+            })
+        };
+        threads.is_ok_and(|mut threads| threads.all(is_stopped))
     }
 
     /// `kill -9`, of this process only, and waits for its end.
