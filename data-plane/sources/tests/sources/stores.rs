@@ -464,7 +464,12 @@ async fn sqlite_that_is_locked_or_gone_is_a_store_that_fails() {
     drop(holder.stdin.take());
     holder.wait().unwrap();
     until_it_answers(&mappings, "ann").await;
-    assert_eq!(origin(&mappings, "ann").await, ("new".into(), Origin::Mapping));
+    // The write whose answer did not come may have been made when the lock was gone.
+    let (now, origin) = origin(&mappings, "ann").await;
+    assert!(
+        ["new", "old"].contains(&now.as_str()) && origin == Origin::Mapping,
+        "{now} {origin:?}"
+    );
 
     let MappingStore::Sql(mut sql) = sqlite.store() else {
         unreachable!()
