@@ -12,7 +12,7 @@ use crate::rule;
 use crate::secret::StoreUrl;
 use crate::table::link::Identity;
 use crate::table::metrics::Metrics;
-use crate::table::server::MAX_THREADS;
+use crate::table::server::{MAX_THREADS, log_level};
 use crate::table::telemetry::Telemetry;
 
 /// What a control plane's file says.
@@ -151,7 +151,7 @@ impl ControlPlaneServer {
         let server = Self {
             threads: table.number("threads", absent.threads, 0, MAX_THREADS),
             shutdown_grace: table.duration("shutdown_grace", absent.shutdown_grace),
-            log_level: table.text("log_level").unwrap_or(absent.log_level),
+            log_level: log_level(&mut table).unwrap_or(absent.log_level),
         };
         table.finish();
         server

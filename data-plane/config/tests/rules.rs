@@ -666,3 +666,32 @@ fn a_listener_that_lets_nobody_in_is_worth_a_warning_and_no_attempts_mean_one() 
         (0, 1)
     );
 }
+
+#[test]
+fn a_time_of_zero_in_which_nothing_can_happen_is_worth_a_warning() {
+    let zero = with("tls = \"plain\"", "tls = \"plain\"\npreauth_timeout = \"0s\"")
+        .replace("[mapping]\n", "[mapping]\nlookup_timeout = \"0s\"\n");
+    assert_snapshot!(said(&format!(
+        "{zero}[server]\nbackend_timeout = \"0s\"\nbridge_idle = \"0ms\"\n[http]\nrelay_idle = \"0s\"\n"
+    )));
+}
+
+#[test]
+fn a_word_that_is_no_level_does_not_silence_the_log_and_is_worth_a_warning() {
+    let level = |word: &str| said(&and(&format!("[server]\nlog_level = \"{word}\"\n")));
+    assert_snapshot!("a_level_with_a_typing_error", level("wran"));
+    assert_snapshot!("a_word_that_is_no_level", level("verbose"));
+    for good in [
+        "WARN",
+        "off",
+        "info,mailswitch=debug",
+        "mailswitch_data_plane=trace",
+    ] {
+        assert_eq!(level(good), "", "{good}");
+    }
+    let verbose = and("[server]\nlog_level = \"verbose\"\n");
+    assert_eq!(
+        Files::new().node(&verbose).unwrap().config.server.log_level,
+        "info"
+    );
+}

@@ -105,6 +105,19 @@ impl<'r, 'd> TableReader<'r, 'd> {
     }
 
     /// One value of an enumeration, and what it is when it is absent.
+    /// A duration that lets nothing happen when it is zero. Files with a zero start elsewhere: it is a warning.
+    pub(crate) fn time_for(&mut self, key: &'static str, absent: Duration, without_any: &str) -> Duration {
+        let time = self.duration(key, absent);
+        if time.is_zero() {
+            self.report.warning(
+                &self.at(key),
+                without_any,
+                "write a longer time, or remove the key: then it is the default",
+            );
+        }
+        time
+    }
+
     pub(crate) fn keyword<K: Keyword>(&mut self, key: &'static str, absent: K) -> K {
         self.get(key, value::keyword).unwrap_or(absent)
     }

@@ -117,7 +117,11 @@ impl Http {
                 0,
                 i64::MAX.unsigned_abs(),
             ),
-            relay_idle: table.duration("relay_idle", absent.relay_idle),
+            relay_idle: table.time_for(
+                "relay_idle",
+                absent.relay_idle,
+                "no request has time to be answered",
+            ),
             routes: table
                 .listed_tables("route")
                 .into_iter()

@@ -112,7 +112,11 @@ impl Listener {
                 "write how many it may have, or remove the listener",
             );
         }
-        let preauth_timeout = table.duration("preauth_timeout", Self::PREAUTH_TIMEOUT);
+        let preauth_timeout = table.time_for(
+            "preauth_timeout",
+            Self::PREAUTH_TIMEOUT,
+            &format!("nobody has time to sign in at listener \"{name}\""),
+        );
         let max_auth_attempts = table
             .number("max_auth_attempts", Self::MAX_AUTH_ATTEMPTS, 0, u32::MAX)
             .max(1);

@@ -116,7 +116,11 @@ impl Mapping {
         let negative_ttl = table.duration("negative_ttl", NEGATIVE_TTL);
         let cache_max_entries =
             table.number("cache_max_entries", CACHE_MAX_ENTRIES, 0, i64::MAX.unsigned_abs());
-        let lookup_timeout = table.duration("lookup_timeout", LOOKUP_TIMEOUT);
+        let lookup_timeout = table.time_for(
+            "lookup_timeout",
+            LOOKUP_TIMEOUT,
+            "no lookup has time to be answered: every login goes to the default destination",
+        );
         Some(Self {
             store: store?,
             positive_ttl,

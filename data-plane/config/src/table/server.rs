@@ -57,8 +57,16 @@ impl Server {
             threads: table.number("threads", absent.threads, 0, MAX_THREADS),
             hostname: table.get("hostname", hostname),
             shutdown_grace: table.duration("shutdown_grace", absent.shutdown_grace),
-            bridge_idle: table.duration("bridge_idle", absent.bridge_idle),
-            backend_timeout: table.duration("backend_timeout", absent.backend_timeout),
+            bridge_idle: table.time_for(
+                "bridge_idle",
+                absent.bridge_idle,
+                "every session is closed as soon as it is signed in",
+            ),
+            backend_timeout: table.time_for(
+                "backend_timeout",
+                absent.backend_timeout,
+                "no backend has time to answer: no login gets through",
+            ),
             backend_connect_retries: table.number(
                 "backend_connect_retries",
                 absent.backend_connect_retries,
@@ -74,7 +82,7 @@ impl Server {
             ),
             host_down_cooldown: table.duration("host_down_cooldown", absent.host_down_cooldown),
             proxy_ttl: table.number("proxy_ttl", absent.proxy_ttl, 0, u32::MAX),
-            log_level: table.text("log_level").unwrap_or(absent.log_level),
+            log_level: log_level(&mut table).unwrap_or(absent.log_level),
         };
         table.finish();
         server
@@ -83,6 +91,27 @@ impl Server {
 
 /// More threads than any machine has processors.
 pub(crate) const MAX_THREADS: usize = 4096;
+
+/// The names of the levels.
+const LEVELS: [&str; 6] = ["trace", "debug", "info", "warn", "error", "off"];
+
+/// None: it is absent, or no level. A single word that is none would be a filter for lines of that one target, and silence
+/// all others, this warning among them.
+pub(crate) fn log_level(table: &mut TableReader<'_, '_>) -> Option<String> {
+    let level = table.text("log_level")?;
+    let is_filter =
+        level.bytes().any(|byte| !byte.is_ascii_alphanumeric()) || level.starts_with("mailswitch");
+    if is_filter || LEVELS.iter().any(|known| known.eq_ignore_ascii_case(&level)) {
+        return Some(level);
+    }
+    let meant = value::nearest(&level, LEVELS).map_or_else(
+        || "write trace, debug, info, warn or error".to_owned(),
+        |known| format!("did you mean \"{known}\"?"),
+    );
+    let message = "this is no level; it is taken for \"info\"";
+    table.report.warning(&table.at("log_level"), message, meant);
+    None
+}
 
 /// It stands in greetings and in EHLO: a blank or a control byte there would be another word or line.
 fn hostname(node: &Node) -> Result<String, Wrong> {
