@@ -117,7 +117,7 @@ fn says(text: &str, line: &str) {
     assert!(text.contains(line), "{line}\nis not in\n{text}");
 }
 
-/// Where the file's only listener is.
+/// Where the file's first listener is.
 fn listener(file: &Path) -> Result<SocketAddr> {
     let text = std::fs::read_to_string(file)?;
     let (_, bind) = text.split_once("bind = [\"").context("a listener")?;
@@ -134,7 +134,8 @@ fn two_systems_that_are_set_up_right_pass_line_by_line_and_nothing_is_bound() ->
     let legacy = destination(&scene.legacy.0, Some(&scene.legacy.1), "starttls", XCLIENT)
         .replace("tls = \"plain\"", "tls = \"plain\", forwarding = \"none\"");
     let new = destination(&scene.new.0, Some(&scene.new.1), "implicit", PROXY);
-    let tables = "[capabilities.imap]\nsasl = [\"PLAIN\", \"LOGIN\"]\nadvertise = [\"IMAP4rev1\", \"SASL-IR\", \"ID\"]\n";
+    let tables = "[capabilities.imap]\nsasl = [\"PLAIN\", \"LOGIN\"]\nadvertise = [\"IMAP4rev1\", \"SASL-IR\", \"ID\"]\n\
+        [capabilities.pop3]\nsasl = [\"PLAIN\"]\n[listener.pop3s]\nprotocol = \"pop3\"\nbind = [\"127.0.0.1:0\"]\ntls = \"implicit\"\n";
     let file = scene.file(&[legacy, new], tables, "alice@example.org new\nalice new\n")?;
     // Our own listener's port is taken by somebody else: who bound it would fail.
     let _somebody = std::net::TcpListener::bind(listener(&file)?)?;

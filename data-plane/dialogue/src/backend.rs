@@ -133,10 +133,12 @@ pub enum Leg {
 
 /// A leg that waits for the credential, and may be given it.
 ///
-/// It comes out of a handshake, behind the guard, and nowhere else:
+/// It comes out of a handshake, behind the guard, and nowhere else: not even another one can be made into it.
 /// ```compile_fail,E0451
 /// # use mailswitch_dialogue::{Announced, Ready};
-/// let in_clear = Ready { announced: Announced::Nothing, ..todo!() };
+/// fn as_if_announced(ready: Ready) -> Ready {
+///     Ready { announced: Announced::Accepted, ..ready }
+/// }
 /// ```
 #[derive(Debug)]
 #[must_use]

@@ -55,7 +55,8 @@ impl ClientCommand {
     pub fn probe(protocol: Protocol) -> Self {
         Self(match protocol {
             Protocol::Imap => Kind::Imap(imap::Tag::probe()),
-            Protocol::Pop3 => Kind::Pop3(pop3::Utf8::NotAsked),
+            // So CAPA is asked on every leg: a probe is after what it lists.
+            Protocol::Pop3 => Kind::Pop3(pop3::Utf8::Asked),
             Protocol::ManageSieve => Kind::ManageSieve,
             Protocol::Submission => Kind::Submission,
         })

@@ -167,7 +167,8 @@ impl Opening for Handshake {
             (State::Greeting, _) => Err(HandshakeError::Greeting(said())),
             (_, Kind::Bye) => Err(HandshakeError::Bye(said())),
             (_, Kind::Condition(..) | Kind::Data | Kind::Capability(_)) => self.untagged(&response),
-            (_, Kind::Tagged(tag, status, text)) if tag == self.state.tag() => {
+            // Read in any case, as the status is (behaviour §6.1).
+            (_, Kind::Tagged(tag, status, text)) if tag.eq_ignore_ascii_case(self.state.tag()) => {
                 self.untagged = 0;
                 match (self.state, status) {
                     (State::Capability, _) => self.listed(status, text, said(), tls, output),

@@ -46,6 +46,21 @@ fn dovecot_is_told_the_client_by_id() {
 }
 
 #[test]
+fn an_imap_backend_may_write_our_tags_in_any_case() {
+    let (said, ready) = over_tls(
+        Protocol::Imap,
+        told(),
+        &[
+            b"* OK ready\r\n",
+            b"* CAPABILITY IMAP4rev1 ID\r\nc1 ok\r\n",
+            b"f1 Ok\r\n",
+        ],
+    );
+    assert_eq!(said, format!("C1 CAPABILITY\r\n{ID}"));
+    assert_eq!(ready.unwrap().announced(), Announced::Accepted);
+}
+
+#[test]
 fn an_imap_backend_that_does_not_say_what_it_can_is_asked() {
     let (said, ready) = over_tls(
         Protocol::Imap,
