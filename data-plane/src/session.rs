@@ -143,11 +143,12 @@ async fn sign_in(leg: Leg, encryption: ClientLeg, client: Client, protocol: Prot
     }
     let mut path = legs::Path::new(&login, &leg, &client, front);
     let outcome = admit::admit(registered, &mut path, dialogue::client_gone(&mut leg)).await;
+    let dialled = path.into_dialled();
     match outcome {
         Outcome::Admitted(admitted) => close::bridge(leg, admitted, client),
-        Outcome::Refused(reply) => answer::refused(leg, reply, &login, front).await,
+        Outcome::Refused(reply) => answer::refused(leg, reply, &login, dialled.as_ref()).await,
         Outcome::TemporaryFailure(failure) => {
-            answer::temporary_failure(leg, &failure, &login, front).await;
+            answer::temporary_failure(leg, &failure, &login, dialled.as_ref(), front).await;
         }
         Outcome::ClientGone => tracing::debug!("the client left before its login was answered"),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode, Version};
+use mailswitch_config::DestinationName;
 use mailswitch_http_rules::{Answer, Refusal, own_answer};
 use mailswitch_telemetry::name;
 use tokio::sync::oneshot;
@@ -113,10 +114,15 @@ impl ToClient {
     }
 
     /// There is no backend for now.
-    pub(super) fn temporary_failure(self, failure: &TemporaryFailure<LegError>) {
+    pub(super) fn temporary_failure(
+        self,
+        failure: &TemporaryFailure<LegError>,
+        dialled: Option<&DestinationName>,
+    ) {
         let status = match failure {
             TemporaryFailure::Backend(error) => {
                 tracing::warn!(
+                    destination = dialled.map(DestinationName::as_str),
                     stage = error.stage(),
                     cause = crate::error_chain(error),
                     "backend unavailable"

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use http::StatusCode;
 use mailswitch_admission::LastCheck;
-use mailswitch_config::{Protocol, TlsMode};
+use mailswitch_config::{DestinationName, Protocol, TlsMode};
 use mailswitch_http_rules::BadAnswer;
 
 use super::connection::Connection;
@@ -25,6 +25,8 @@ pub(super) struct Path<'a> {
     pub(super) wants: Wants,
     /// A kept connection was closed under the request: another one of its kind would be, too.
     pub(super) may_reuse: MayReuse,
+    /// Where it was dialled last, for the log.
+    pub(super) dialled: Option<DestinationName>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +89,7 @@ impl Backend for Path<'_> {
         let node = &connection.front.node;
         let name = &route.destination;
         tracing::debug!(destination = %name, rule = ?route.rule, "routed");
+        self.dialled = Some(name.clone());
         let backends = node.backends();
         let backend = backends.get(name)?;
         let endpoint = backend.destination.endpoint(Protocol::Http);

@@ -108,6 +108,7 @@ async fn begin(
             acting_for: &identified.acting_for,
             wants: received.upgrade().map_or(Wants::Exchange, |_| Wants::WebSocket),
             may_reuse,
+            dialled: None,
         };
         let admitted = match admit::admit(registered, &mut path, going.client_gone(connection)).await {
             Outcome::Admitted(admitted) => {
@@ -115,7 +116,7 @@ async fn begin(
                 admitted
             }
             Outcome::TemporaryFailure(failure) => {
-                going.to_client.temporary_failure(&failure);
+                going.to_client.temporary_failure(&failure, path.dialled.as_ref());
                 return Then::Nothing;
             }
             Outcome::Refused(()) | Outcome::ClientGone => {

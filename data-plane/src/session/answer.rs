@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use mailswitch_config::DestinationName;
 use mailswitch_dialogue::ClientCommand;
 use mailswitch_telemetry::name;
 use tokio::time::timeout;
@@ -20,7 +21,7 @@ use crate::error_chain;
 pub(crate) const MAY_TAKE: Duration = Duration::from_secs(2);
 
 /// The backend said no.
-pub(super) async fn refused(leg: Leg, reply: Reply, login: &Identified, _: &Front) {
+pub(super) async fn refused(leg: Leg, reply: Reply, login: &Identified, dialled: Option<&DestinationName>) {
     tracing::Span::current().set_attribute(name::OUTCOME, "refused");
     let command: &ClientCommand = &login.command;
     let (hidden, relay) = match &reply {
@@ -29,7 +30,10 @@ pub(super) async fn refused(leg: Leg, reply: Reply, login: &Identified, _: &Fron
             (Vec::new(), Some(relay))
         }
     };
-    tracing::info!("login refused by the backend");
+    tracing::info!(
+        destination = dialled.map(DestinationName::as_str),
+        "login refused by the backend"
+    );
     let relayed = relay.map_or(&*hidden, |relay| relay.as_bytes());
     say_and_close(leg, &[relayed, command.after_refusal()].concat()).await;
 }
@@ -39,8 +43,10 @@ pub(super) async fn temporary_failure(
     leg: Leg,
     failure: &TemporaryFailure<LegError>,
     login: &Identified,
+    dialled: Option<&DestinationName>,
     front: &Front,
 ) {
+    let destination = dialled.map(DestinationName::as_str);
     tracing::Span::current().set_attribute(name::OUTCOME, "temporary_failure");
     let words = match failure {
         TemporaryFailure::Held => {
@@ -51,12 +57,20 @@ pub(super) async fn temporary_failure(
             match cause {
                 LegError::Establish(error) => {
                     tracing::warn!(
+                        destination,
                         stage = error.stage().as_str(),
                         cause = error_chain(error),
                         "backend unavailable"
                     );
                 }
-                other => tracing::warn!(stage = "login", cause = error_chain(other), "backend unavailable"),
+                other => {
+                    tracing::warn!(
+                        destination,
+                        stage = "login",
+                        cause = error_chain(other),
+                        "backend unavailable"
+                    );
+                }
             }
             login.command.temporary_failure()
         }

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mailswitch_config::Forwarding;
 use mailswitch_config::table::destination::Destination;
+use mailswitch_config::{DestinationName, Forwarding};
 use mailswitch_dialogue::{
     Answer, ClientAttributes, Hops, PlaintextAuth, Ready, Relay, ReplayError, SessionId, Transport,
 };
@@ -32,6 +32,8 @@ pub(super) struct Path<'a> {
     client: &'a Client,
     front: &'a Front,
     transport: Transport,
+    /// Where it was dialled last, for the log.
+    dialled: Option<DestinationName>,
 }
 
 /// A leg, ready for the credential or signed in.
@@ -88,7 +90,13 @@ impl<'a> Path<'a> {
             client,
             front,
             transport,
+            dialled: None,
         }
+    }
+
+    /// Where the login was dialled last.
+    pub(super) fn into_dialled(self) -> Option<DestinationName> {
+        self.dialled
     }
 
     fn attributes(&self) -> Result<ClientAttributes, LegError> {
@@ -117,6 +125,7 @@ impl Backend for Path<'_> {
         let span = tracing::Span::current();
         span.set_attribute(name::DESTINATION, destination.to_string());
         tracing::debug!(%destination, rule = ?route.rule, "routed");
+        self.dialled = Some(destination.clone());
         let backends = self.front.node.backends();
         let backend = backends.get(destination)?;
         let endpoint = backend.destination.endpoint(self.front.listener.protocol);

@@ -51,7 +51,7 @@ pub(super) async fn pass_through(mut leg: Leg, client: Client, front: &Front) {
             let sessions = front.node.knowledge.sessions();
             sessions.pass_through(client.about(front), destination)
         }
-        Err(error) => return refuse(leg, &error, &client, front).await,
+        Err(error) => return refuse(leg, &error, None, &client, front).await,
     };
     let made = tokio::select! {
         biased;
@@ -64,7 +64,10 @@ pub(super) async fn pass_through(mut leg: Leg, client: Client, front: &Front) {
     };
     match made {
         Ok(opened) => begin(leg, opened, client, listed),
-        Err(error) => refuse(leg, &error, &client, front).await,
+        Err(error) => {
+            let destination = listed.destination().clone();
+            refuse(leg, &error, Some(&destination), &client, front).await;
+        }
     }
 }
 
@@ -90,15 +93,23 @@ async fn establish(listed: &PassedThrough, client: &Client, front: &Front) -> Re
 }
 
 /// RFC 5321 §3.8: 421 is what a server says that cannot serve, also as its first words.
-async fn refuse(leg: Leg, error: &NoBridge, client: &Client, front: &Front) {
+async fn refuse(
+    leg: Leg,
+    error: &NoBridge,
+    destination: Option<&DestinationName>,
+    client: &Client,
+    front: &Front,
+) {
+    let destination = destination.map(DestinationName::as_str);
     match error {
         NoBridge::Establish(error) => tracing::warn!(
+            destination,
             stage = error.stage().as_str(),
             cause = error_chain(error),
             "backend unavailable"
         ),
         NoBridge::Stopping => tracing::debug!("closed before it was passed through: the node stops"),
-        other => tracing::warn!(cause = %other, "backend unavailable"),
+        other => tracing::warn!(destination, cause = %other, "backend unavailable"),
     }
     let local = client.ends.local.ip();
     let machine = front.node.machine();

@@ -72,6 +72,12 @@ fn every_line_of_a_connection_names_its_session_at_every_level() -> Result<()> {
                 ] {
                     assert!(line.contains(field), "{level}: no {field} in: {line}");
                 }
+                let destination = match text {
+                    "backend unavailable" => " destination=dead",
+                    "login refused by the backend" | "session closed" => " destination=legacy",
+                    _ => "",
+                };
+                assert!(line.contains(destination), "{level}: no {destination} in: {line}");
             }
         }
         for secret in ["secret", "wrong", "pw-1", "pw-2", ALICE, "bob x"] {
