@@ -26,7 +26,7 @@ pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let text = error.to_string();
+        let text = words(error);
         if !line.contains(&text) {
             line.push_str(": ");
             line.push_str(&text);
@@ -34,4 +34,15 @@ pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     line
+}
+
+/// A GOAWAY may carry data for debugging, and a backend may have put there what it was sent. It belongs in no log.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<h2::Error>() {
+        Some(error) if error.is_go_away() => {
+            let reason = error.reason().unwrap_or(h2::Reason::NO_ERROR);
+            format!("GOAWAY: {}", reason.description())
+        }
+        _ => error.to_string(),
+    }
 }

@@ -134,8 +134,9 @@ fn of_environment() -> Option<String> {
 }
 
 /// Libraries that tell their own life: who wants that names them. The SDK does from info on; rustls at debug, without
-/// the session that it speaks of, where we say version and cipher ourselves.
-const QUIET: [&str; 2] = ["opentelemetry", "rustls"];
+/// the session that it speaks of, where we say version and cipher ourselves; h2 at debug, with every frame and with what a
+/// peer wrote into its GOAWAY.
+const QUIET: [&str; 3] = ["opentelemetry", "rustls", "h2"];
 
 fn parse(level: &str) -> Result<EnvFilter, InvalidLevel> {
     let filter = EnvFilter::try_new(level).map_err(|error| InvalidLevel {
@@ -192,6 +193,9 @@ mod tests {
             named.contains("opentelemetry=debug") && !named.contains("opentelemetry=warn"),
             "{named}"
         );
-        assert!(named.contains("rustls=warn"), "{named}");
+        assert!(
+            named.contains("rustls=warn") && named.contains("h2=warn"),
+            "{named}"
+        );
     }
 }

@@ -146,6 +146,7 @@ pub(super) async fn exchange(
         Head::Came(response) => sent.answered(response, expect).await,
         Head::Failed(error) => sent.unanswered(*error).await,
         Head::ClientGone => sent.over(EndReason::ClientError).await,
+        Head::Silent if sent.progress.waits_for_client() => sent.late().await,
         Head::Silent => sent.unusable(LegError::Silent).await,
         Head::BrokenOff(reason) => sent.broken_off(reason).await,
     }
@@ -312,24 +313,29 @@ impl Sent<'_> {
                 error = crate::error_chain(error.error()),
                 "the request's body failed"
             );
-            let status = StatusCode::BAD_REQUEST;
-            let over = Over::new(&self.guard, &self.route, self.since, status);
-            self.going.to_client.answer(status);
-            over.end(
-                self.guard,
-                self.leg.end(),
-                EndReason::ClientError,
-                self.progress.bytes(),
-                0,
-            )
-            .await;
-            return Exchanged::Over;
+            return self.clients_fault(StatusCode::BAD_REQUEST).await;
         }
         let untouched = self.leg.served == Served::Before && self.leg.read() == self.read_before;
         if let Some(spare) = self.spare.take().filter(|_| untouched) {
             return self.again(spare);
         }
         self.unusable(LegError::Lost(error.into_error())).await
+    }
+
+    /// The client stopped in the middle of its body. The backend waits for it as we do, and is not to blame: clients that
+    /// lose their network would mark it down for all.
+    async fn late(self) -> Exchanged {
+        tracing::debug!("the client sent nothing of its body within http.relay_idle");
+        self.clients_fault(StatusCode::REQUEST_TIMEOUT).await
+    }
+
+    async fn clients_fault(self, status: StatusCode) -> Exchanged {
+        let over = Over::new(&self.guard, &self.route, self.since, status);
+        self.going.to_client.answer(status);
+        let sent = self.progress.bytes();
+        over.end(self.guard, self.leg.end(), EndReason::ClientError, sent, 0)
+            .await;
+        Exchanged::Over
     }
 
     async fn unusable(self, error: LegError) -> Exchanged {

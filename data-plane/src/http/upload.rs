@@ -7,7 +7,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -141,6 +141,8 @@ pub(super) struct Progress {
     bytes: AtomicU64,
     moved_after_millis: AtomicU64,
     state: AtomicU8,
+    /// The backend would take more, and the client has not sent it.
+    waits_for_client: AtomicBool,
 }
 
 /// Where an upload stands.
@@ -163,6 +165,7 @@ impl Progress {
             bytes: AtomicU64::new(0),
             moved_after_millis: AtomicU64::new(0),
             state: AtomicU8::new(state as u8),
+            waits_for_client: AtomicBool::new(false),
         })
     }
 
@@ -184,6 +187,11 @@ impl Progress {
             2 => UploadState::Complete,
             _ => UploadState::Failed,
         }
+    }
+
+    /// True when it is the client whose next bytes are waited for, and not the backend that takes no more.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.waits_for_client.load(Ordering::Relaxed)
     }
 
     fn moved(&self, bytes: usize) {
@@ -299,7 +307,11 @@ impl Body for Upload {
             return Poll::Ready(Some(Ok(this.hand_on(ahead))));
         }
         if let Some(incoming) = &mut this.rest.incoming {
-            match ready!(Pin::new(incoming).poll_frame(cx)) {
+            let polled = Pin::new(incoming).poll_frame(cx);
+            progress
+                .waits_for_client
+                .store(polled.is_pending(), Ordering::Relaxed);
+            match ready!(polled) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         return Poll::Ready(Some(Ok(this.hand_on(data))));

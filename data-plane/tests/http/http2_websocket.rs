@@ -118,7 +118,7 @@ async fn a_connection_with_a_websocket_is_not_idle() {
     assert_eq!(old.exactly(2).await, b"up");
 }
 
-fn accept(key: &str) -> String {
+pub(crate) fn accept(key: &str) -> String {
     use base64::Engine as _;
     use sha1::Digest as _;
     let digest = sha1::Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));

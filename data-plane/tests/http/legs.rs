@@ -180,6 +180,33 @@ async fn a_backend_that_fails_before_its_answer_is_a_bad_gateway_and_a_silent_on
 }
 
 #[tokio::test]
+async fn a_client_that_stops_in_its_body_is_late_and_its_backend_is_not_blamed() {
+    let world = world(Differences {
+        server: "host_down_threshold = 1\nhost_down_min_clients = 0",
+        http: "relay_idle = \"300ms\"",
+        ..Differences::default()
+    })
+    .await;
+    let begun = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n";
+    for sent in ["", "abc"] {
+        let mut client = Talk::to(world.node.address).await;
+        client.say(begun).await;
+        let mut backend = world.old.accept().await;
+        backend.head().await;
+        client.say(sent).await;
+        assert_eq!(client.message().await.start, "HTTP/1.1 408 Request Timeout");
+        client.is_gone().await;
+    }
+    // One failure would have marked it down.
+    let mut client = Talk::to(world.node.address).await;
+    client.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut backend = world.old.accept().await;
+    backend.message().await;
+    backend.say(ok("served")).await;
+    assert_eq!(client.message().await.text(), "served");
+}
+
+#[tokio::test]
 async fn a_destination_that_is_down_is_503_with_a_time_to_come_back() {
     let world = world(Differences {
         server: "host_down_threshold = 1\nhost_down_cooldown = \"30s\"\nbackend_connect_retries = 0",

@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use mailswitch_tests::when::eventually;
+use nix::sys::signal::Signal;
 
 use super::*;
 
@@ -134,5 +135,32 @@ fn a_file_that_cannot_be_used_binds_nothing_and_says_everything() -> Result<()> 
         "{said}"
     );
     assert!(output.stdout.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_signal_during_the_start_waits_for_its_end_and_does_not_cut_it_off() -> Result<()> {
+    let place = Place::new()?;
+    let imap = place.port(place.address(2))?;
+    // A store that answers nothing: the node is in its start until lookup_timeout.
+    let store = TcpListener::bind((place.address(2), 0))?;
+    let path = file(&place, imap, "plain", DEAD)?;
+    let text = std::fs::read_to_string(&path)?.replace(
+        "source = \"file\"",
+        &format!(
+            "source = \"redis\"\nlookup_timeout = \"1s\"\nredis = {{ url = \"redis://{}\" }}",
+            store.local_addr()?
+        ),
+    );
+    std::fs::write(&path, text)?;
+    let mut command = command()?;
+    command.arg(&path);
+    let mut node = Process::start("node", command, &place.path().join("node.log"))?;
+    let (_asked, _) = store.accept()?;
+    node.signal(Signal::SIGTERM)?;
+    let status = node.wait_end(SOON)?;
+    // The start's own end, with its reason: a process that the signal had ended would have no code.
+    assert_eq!(status.code(), Some(1), "{}", node.output());
+    assert!(node.output().contains("did not answer"), "{}", node.output());
     Ok(())
 }

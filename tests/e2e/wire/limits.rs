@@ -3,9 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mailswitch_tests::{ca::Ca, place::Place, raw::Raw, when::eventually};
+use mailswitch_tests::{
+    ca::Ca,
+    dovecot::{Announce, Dovecot, Plaintext},
+    place::Place,
+    raw::Raw,
+    when::eventually,
+};
 
-use super::lone::{DEAD, Lone, SOON, Setup, base64};
+use super::lone::{ALICE, DEAD, Lone, SOON, Setup, base64, destination};
 
 /// Of one line, literal or response.
 const LIMIT: usize = 64 * 1024;
@@ -134,6 +140,68 @@ fn a_connection_too_many_is_closed_without_a_byte_and_its_place_is_free_again() 
             && refused.is_some_and(|count: u64| count > 0),
         "{page}"
     );
+    Ok(())
+}
+
+#[test]
+fn clients_that_take_too_much_are_told_and_each_limit_is_counted() -> Result<()> {
+    const BOB: &str = "bob@example.org";
+    let place = Place::new()?;
+    let ca = Ca::new(place.path())?;
+    let legacy = Dovecot::start(
+        &place,
+        &ca,
+        "legacy",
+        Announce::None,
+        Plaintext::Allowed,
+        &[ALICE, BOB],
+    )?;
+    let metrics = place.port(place.address(2))?;
+    let tables = format!("[metrics]\nbind = \"{metrics}\"\n")
+        + &destination("legacy", &legacy, None, "implicit", "forwarding = \"none\"\n");
+    let setup = Setup {
+        tables: &tables,
+        // The least that a node has room for: 16 connections of one client, and 16 that have not signed in.
+        descriptors: Some(192),
+        ..Setup::default()
+    };
+    let node = Lone::start(&place, &ca, setup)?;
+    let counted = |reason: &str| -> Result<u64> {
+        let page = crate::sight::get(metrics, "/metrics")?;
+        let of_reason = |line: &&str| {
+            line.starts_with("mail_connections_refused") && line.contains(&format!("\"{reason}\""))
+        };
+        Ok(page
+            .lines()
+            .filter(of_reason)
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum())
+    };
+    let greeted = || node.play("imap", "plain", "S: * OK …").ok();
+    let refused = || node.play("imap", "plain", "S: * BYE…\nEND").ok();
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        silent.push(eventually("a place before login", SOON, greeted)?);
+    }
+    eventually("no place before login", SOON, refused)?;
+    let before_login = counted("login_limit")?;
+    assert!(before_login > 0 && counted("client_limit")? == 0);
+    drop(silent);
+    let mut sessions = Vec::new();
+    for who in [ALICE, BOB] {
+        for _ in 0..8 {
+            let login = format!("S: * OK …\nC: a LOGIN {who} secret\nS: a OK…");
+            sessions.push(eventually("a session", SOON, || {
+                node.play("imap", "implicit", &login).ok()
+            })?);
+        }
+    }
+    eventually("the client has its share", SOON, || {
+        refused()?;
+        counted("client_limit").ok().filter(|count| *count > 0)
+    })?;
+    drop(sessions);
+    eventually("there is room again", SOON, greeted)?;
     Ok(())
 }
 

@@ -40,6 +40,8 @@ pub(super) struct Setup<'a> {
     pub(super) tables: &'a str,
     /// Identifier and destination, line by line.
     pub(super) moved: &'a str,
+    /// The process may open no more; none: as many as this one.
+    pub(super) descriptors: Option<u32>,
 }
 
 impl Default for Setup<'_> {
@@ -51,6 +53,7 @@ impl Default for Setup<'_> {
             listener: ", max_auth_attempts = 1000",
             tables: DEAD,
             moved: "",
+            descriptors: None,
         }
     }
 }
@@ -109,7 +112,15 @@ impl Lone {
         );
         let config = directory.join("node.toml");
         std::fs::write(&config, text)?;
-        let mut command = Command::new(program()?);
+        let mut command = match setup.descriptors {
+            None => Command::new(program()?),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &most.to_string()]);
+                shell.arg(program()?);
+                shell
+            }
+        };
         command
             .arg(&config)
             .env_remove("RUST_LOG")
