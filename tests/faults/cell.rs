@@ -38,6 +38,7 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum At {
     Planned,
+    Arming,
     Holding,
     Draining,
     Copying,
@@ -77,8 +78,9 @@ const TROUBLES: [Trouble; 5] = [
     Trouble::Slow,
     Trouble::Stall,
 ];
-const STEPS: [At; 7] = [
+const STEPS: [At; 8] = [
     At::Planned,
+    At::Arming,
     At::Holding,
     At::Draining,
     At::Copying,
@@ -147,6 +149,7 @@ impl At {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Planned => "planned",
+            Self::Arming => "arming",
             Self::Holding => "holding",
             Self::Draining => "draining",
             Self::Copying => "copying",
@@ -251,5 +254,5 @@ fn the_same_seed_makes_the_same_cells_and_each_name_is_of_one_cell() {
     let count = names.len();
     names.sort();
     names.dedup();
-    assert_eq!((names.len(), count), (924, 924));
+    assert_eq!((names.len(), count), (1056, 1056));
 }
