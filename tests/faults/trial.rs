@@ -96,7 +96,7 @@ fn attempt(world: &mut World, cell: Cell, chance: &mut Chance) -> Result<Option<
     )
     .with_context(|| format!("{:?}", clients.events().iter().rev().take(4).collect::<Vec<_>>()))?;
     let seen = clients.stop()?;
-    verdict::judge(world, cell, &happened, &operation, &seen)
+    verdict::judge(world, cell, &happened, operation.as_ref(), &seen)
         .with_context(|| format!("{account}, trouble at {troubled:?}, {}", happened.said.trim()))
         .map(Some)
 }

@@ -17,19 +17,24 @@ use crate::{
 /// A line is in a log a little after what it tells of: the log has a process of its own, on a busy machine.
 const LOG_DELAY: Duration = Duration::from_millis(250);
 
+/// The transaction that would have recorded the operation was not committed.
+const NEVER_BEGUN: &str = "never begun";
+
 /// A line about what happened, or what is broken.
 pub(crate) fn judge(
     world: &World,
     cell: Cell,
     happened: &Happened,
-    operation: &Value,
+    operation: Option<&Value>,
     seen: &[Event],
 ) -> Result<String> {
-    let outcome = operation["outcome"].as_str().unwrap_or_default().to_lowercase();
+    let outcome = operation.map_or(NEVER_BEGUN.to_owned(), |operation| {
+        operation["outcome"].as_str().unwrap_or_default().to_lowercase()
+    });
     let home = match outcome.as_str() {
         "done" => "new",
-        "released" | "unproven" => "legacy",
-        other => bail!("an outcome {other:?}: {operation:#}"),
+        "released" | "unproven" | NEVER_BEGUN => "legacy",
+        other => bail!("an outcome {other:?}: {operation:#?}"),
     };
     the_exit_code_is_no_lie(happened, &outcome)?;
     nobody_was_told_that_his_password_is_wrong(seen)?;
@@ -248,9 +253,12 @@ mod tests {
             said(Some(7), "unproven").is_ok()
                 && said(Some(5), "done").is_ok()
                 && said(None, "released").is_ok()
+                && said(None, NEVER_BEGUN).is_ok()
         );
         for (code, outcome) in [
             (0, "released"),
+            (0, NEVER_BEGUN),
+            (4, NEVER_BEGUN),
             (4, "done"),
             (7, "done"),
             (3, "done"),
