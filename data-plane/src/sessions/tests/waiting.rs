@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use mailswitch_proto::id::HoldId;
 
-use super::world::{Path, Truth, World, flipped, held, mapped};
+use super::world::{Path, Truth, World, flipped, held, mapped, who};
 use crate::session::admit::{Outcome, TemporaryFailure, admit};
+use crate::sessions::delay::LONGEST_WAIT;
 use crate::sessions::{Phase, WaitPolicy, Which};
 
 type Answer = Outcome<super::world::Leg, (), &'static str>;
@@ -172,4 +173,21 @@ async fn a_drained_node_refuses_those_that_wait_and_those_that_come() {
     ));
     world.sessions.resume();
     assert!(!world.sessions.is_draining());
+}
+
+#[tokio::test]
+async fn a_login_waits_for_a_delay_no_longer_than_the_longest_wait_however_long_the_delay_is() {
+    let world = World::new(WaitPolicy::default());
+    world.change(&["ann"], mapped("old"));
+    world.sessions.delay(&who("ann"), Duration::from_secs(86_400));
+    let before = tokio::time::Instant::now();
+    let answer = login(world.clone(), "ann", std::future::pending()).await;
+    let Outcome::Admitted(admitted) = answer else {
+        panic!("it is let in")
+    };
+    assert!(before.elapsed() >= LONGEST_WAIT);
+    assert_eq!(admitted.route.destination.as_str(), "old");
+    drop(admitted.leg);
+    admitted.guard.end_leg(async {}).await;
+    assert_eq!(world.sessions.waiting(), 0);
 }
