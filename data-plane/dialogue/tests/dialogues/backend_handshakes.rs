@@ -233,13 +233,21 @@ fn a_backend_that_never_ends_its_reply_is_given_up() {
 }
 
 #[test]
-fn a_probe_needs_no_login() {
+fn a_probe_needs_no_login_and_hears_what_a_pop3_server_lists() {
     for protocol in PROTOCOLS {
         let probe = handshake(
             &ClientCommand::probe(protocol),
             leg(BackendLeg::Plain, Announce::Nothing),
         );
-        let ready = run(probe, &[words(protocol).backend]).done.unwrap().unwrap();
+        let mut pieces = vec![words(protocol).backend];
+        if protocol == Protocol::Pop3 {
+            pieces.push(b"+OK\r\nSASL PLAIN\r\n.\r\n");
+        }
+        let run = run(probe, &pieces);
+        let ready = run.done.unwrap().unwrap();
         assert_eq!((ready.protocol(), ready.leg()), (protocol, Leg::Clear));
+        if protocol == Protocol::Pop3 {
+            assert_eq!(run.said, "CAPA\r\n");
+        }
     }
 }
