@@ -9,87 +9,27 @@ use chrono::Utc;
 use mailswitch_proto::id::OperationId;
 use mailswitch_proto::trace_context::{adopt, of_traceparent, traceparent};
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::arm::Arm;
-use super::clock::BootTime;
 use super::flip::Flip;
 use super::hold::PutHold;
 use super::operation::{Fence, HookKind, Operation, Step};
-use super::proof::{Leases, Said, Standing, Terms, leases_after, standing, wait_of};
+use super::proof::{Leases, Said, Standing, Terms, standing};
 use super::release::Release;
 use super::request::View;
 use super::steps::{Action, Event, step};
-use super::{Cutovers, Driven, HOOK_LEASE};
+use super::timing::{Clock, LOOK};
+use super::{Cutovers, Driven};
 use crate::change::{Change, Context, Error};
 use crate::store;
 use crate::store::hold::HookResult;
 use crate::store::operation::Fenced;
 
-/// How often an operation is looked at although nothing woke its driver.
-const LOOK: Duration = Duration::from_millis(500);
 /// How long a driver waits before it tries a step again that the database did not let it take.
 const BACK_OFF: Duration = Duration::from_millis(50);
-/// How long connected nodes are waited for when an account was armed: some milliseconds are usual. One that does not say so
-/// in time costs no more than that its lapse cannot be counted (promise L4).
-const ARMING: Duration = Duration::from_secs(1);
-/// How often operations are looked for that nobody drives any more.
-const PATROL: Duration = Duration::from_secs(5);
-/// A replica that has not written its heartbeat for so long is taken as gone.
-const SILENT_SECONDS: u32 = 15;
-
-/// Takes over at the start, and whenever another replica falls silent.
-pub(super) async fn take_over_forever(cutovers: Cutovers) {
-    // At the start nobody is waited for: with one replica its predecessor is gone. If it is not, its next write finds out
-    // that the operation is no longer its own (promise F1), and nothing but time is lost.
-    let mut silent = 0;
-    loop {
-        match take_over(&cutovers, silent).await {
-            Ok(()) => silent = SILENT_SECONDS,
-            Err(error) => tracing::warn!(%error, "open operations could not be taken over; trying again"),
-        }
-        tokio::select! {
-            () = cutovers.inner.stop.cancelled() => return,
-            () = tokio::time::sleep(if silent == 0 { BACK_OFF } else { PATROL }) => {}
-        }
-    }
-}
-
-async fn take_over(cutovers: &Cutovers, silent_seconds: u32) -> Result<(), Error> {
-    let mut conn = cutovers.inner.writer.pool().acquire().await?;
-    let taken =
-        store::operation::operation_take_over(&mut conn, cutovers.inner.instance, silent_seconds).await?;
-    drop(conn);
-    for operation in taken {
-        tracing::info!(
-            operation = %operation.id,
-            step = operation.step.text(),
-            term = operation.fence.term,
-            "took over an operation that nobody drives"
-        );
-        drive(cutovers, operation.id, operation.fence).await?;
-    }
-    // Ours already, and without a driver: whoever asked for it hung up between the record and the driver's start.
-    let mut conn = cutovers.inner.writer.pool().acquire().await?;
-    let own = store::operation::operation_open_of_list(&mut conn, cutovers.inner.instance).await?;
-    drop(conn);
-    for operation in own {
-        drive(cutovers, operation.id, operation.fence).await?;
-    }
-    Ok(())
-}
-
-/// Starts the driver of an operation that was just recorded, or recorded before under the same idempotency key.
-pub(super) async fn drive_if_ours(cutovers: &Cutovers, id: OperationId) -> Result<(), Error> {
-    let operation = cutovers.get(id).await?.operation;
-    if operation.fence.holder == cutovers.inner.instance && !operation.step.is_end() {
-        drive(cutovers, id, operation.fence).await?;
-    }
-    Ok(())
-}
-
-async fn drive(cutovers: &Cutovers, id: OperationId, fence: Fence) -> Result<(), Error> {
+/// Starts the task of an operation, unless it runs here already.
+pub(super) async fn drive(cutovers: &Cutovers, id: OperationId, fence: Fence) -> Result<(), Error> {
     let view = Arc::new(cutovers.get(id).await?);
     let wake = Arc::new(Notify::new());
     {
@@ -123,19 +63,6 @@ struct Driver {
     fence: Fence,
     wake: Arc<Notify>,
     clock: Clock,
-}
-
-/// What is counted on this process's own clock.
-#[derive(Default)]
-struct Clock {
-    deadline: Option<Instant>,
-    /// When the arming was first seen here.
-    armed: Option<Instant>,
-    /// When the hold was first seen committed, on the clock that leases run on: by this driver, so that one that takes over
-    /// waits anew (promise L3).
-    held: Option<BootTime>,
-    lease: Duration,
-    hook: Option<(HookKind, u64, Instant)>,
 }
 
 /// Whether there is more to do.
@@ -399,8 +326,7 @@ impl Driver {
             }
             Err(error) => Err(error),
             Ok(()) => {
-                self.clock.deadline = Some(Instant::now() + Duration::from_millis(operation.max_hold_ms));
-                self.clock.held = BootTime::now().ok();
+                self.clock.begin_hold(operation);
                 Ok(())
             }
         }
@@ -473,73 +399,6 @@ impl Drop for Driver {
     fn drop(&mut self) {
         // Watchers see the last view, and then that nothing follows.
         self.cutovers.inner.driven.lock().remove(&self.id);
-    }
-}
-
-impl Clock {
-    /// After a takeover, the time that is left is what the record says, and never more than the whole; and leases are waited
-    /// for from now on.
-    fn follow(&mut self, operation: &Operation) {
-        if operation.step == Step::Arming {
-            self.armed.get_or_insert_with(Instant::now);
-        }
-        if operation.hold.is_some() && self.held.is_none() {
-            self.held = BootTime::now().ok();
-        }
-        if operation.lease_ms > 0 {
-            self.lease = Duration::from_millis(operation.lease_ms);
-        }
-        if let (None, Some(deadline)) = (self.deadline, operation.deadline) {
-            let left = (deadline - Utc::now()).to_std().unwrap_or(Duration::ZERO);
-            self.deadline = Some(Instant::now() + left.min(Duration::from_millis(operation.max_hold_ms)));
-        }
-    }
-
-    fn arming_is_over(&self) -> bool {
-        self.armed.is_some_and(|since| since.elapsed() >= ARMING)
-    }
-
-    /// Since this driver saw the hold committed.
-    fn waited(&self) -> Duration {
-        self.held.map_or(Duration::ZERO, BootTime::elapsed)
-    }
-
-    fn leases(&self, operation: &Operation) -> Leases {
-        leases_after(self.waited(), Duration::from_millis(operation.lease_ms))
-    }
-
-    /// The next thing that time brings about: the deadline, the end of the leases, the end of the moment for armings.
-    fn until_something(&self) -> Duration {
-        let deadline = self
-            .deadline
-            .map(|at| at.saturating_duration_since(Instant::now()));
-        let leases = self
-            .held
-            .map(|_| wait_of(self.lease).saturating_sub(self.waited()));
-        let arming = match self.held {
-            Some(_) => None,
-            None => self.armed.map(|since| ARMING.saturating_sub(since.elapsed())),
-        };
-        let times = [deadline, leases, arming].into_iter().flatten();
-        // What is over already has been looked at.
-        times.filter(|time| !time.is_zero()).min().unwrap_or(LOOK)
-    }
-
-    fn deadline_is_over(&self) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
-    }
-
-    /// Counted from when this process saw the last renewal, with a margin of a quarter.
-    fn hook_lapsed(&mut self, kind: HookKind, renewals: u64) -> bool {
-        match self.hook {
-            Some((known, count, since)) if known == kind && count == renewals => {
-                since.elapsed() > HOOK_LEASE * 5 / 4
-            }
-            _ => {
-                self.hook = Some((kind, renewals, Instant::now()));
-                false
-            }
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The path: `request` (what is asked) -> `begin` (may it be, and its record) -> `driver` (one task per operation, which
 //! asks `steps` what follows) -> `arm`, `hold`, `flip`, `release` (the changes that it commits). `proof` says which nodes
-//! count as quiet, by `clock`. `watch` shows it.
+//! count as quiet, by `clock` and `timing`. `take_over` finds who drives; `watch` shows it.
 
 pub mod arm;
 pub mod begin;
@@ -16,6 +16,8 @@ pub mod proof;
 pub mod release;
 pub mod request;
 pub mod steps;
+mod take_over;
+mod timing;
 mod watch;
 
 use std::collections::HashMap;
@@ -83,7 +85,7 @@ impl Cutovers {
         let cutovers = Self {
             inner: Arc::new(inner),
         };
-        tasks.spawn(driver::take_over_forever(cutovers.clone()));
+        tasks.spawn(take_over::take_over_forever(cutovers.clone()));
         tasks.spawn(news::listen_forever(cutovers.clone()));
         cutovers
     }
@@ -155,7 +157,7 @@ impl Cutovers {
         let committed = self.inner.writer.commit(context, begin).await?;
         let id = OperationId::from(committed.output);
         if context.mode == Mode::Commit
-            && let Err(error) = driver::drive_if_ours(self, id).await
+            && let Err(error) = take_over::drive_if_ours(self, id).await
         {
             // It is recorded: nothing may be answered that says otherwise. The patrol drives it.
             tracing::warn!(operation = %id, %error, "an operation is recorded, and not driven yet");
