@@ -4,151 +4,25 @@
 //! happened. What belongs to a protocol (how to dial, how to replay credentials) is behind `Backend`. Nothing is
 //! written to the client here: the caller relays the outcome, which is always exactly one.
 
+mod backend;
+mod outcome;
+
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-use mailswitch_admission::{
-    self as admission, Action, Answer, Cause, Event, LastCheck, Stage, State, Then, View,
-};
+use mailswitch_admission::{self as admission, Action, Answer, Cause, Event, Stage, State, Then, View};
 use mailswitch_config::DestinationName;
 use mailswitch_sources::Found;
 use mailswitch_telemetry::name;
 use tracing::Instrument as _;
 
-use crate::report::{LoginOutcome, Open};
+pub use self::backend::{Authenticated, Backend};
+pub use self::outcome::{Admitted, Guard, Outcome, TemporaryFailure};
+use crate::report::LoginOutcome;
 use crate::route::{Look, Refusal, Route};
 use crate::sessions::{
-    Delayed, End, LEG_END_TIMEOUT, LegIsOver, Order, Phase, Registered, Wait, Woken, link_current,
+    Delayed, LEG_END_TIMEOUT, LegIsOver, Order, Phase, Registered, Wait, Woken, link_current,
 };
-
-/// What admission needs of a protocol's path to its backends.
-pub trait Backend: Send {
-    /// A connection to a backend.
-    type Leg: Send + 'static;
-    /// What the backend answered the credentials, for the client.
-    type Reply: Send;
-    /// Why a leg could not be made, or gave no usable answer.
-    type Failure: Send;
-    /// Until when a hold may take back what was sent.
-    const LAST_CHECK: LastCheck = LastCheck::BeforeTelling;
-
-    /// Makes a leg up to the point where credentials could be sent: connect, secure, greet, forward the client's
-    /// identity. Retries and breaker are inside. Dropping the future gives the dial up and resets its connection.
-    fn dial(&mut self, route: &Route) -> impl Future<Output = Result<Self::Leg, Self::Failure>> + Send;
-
-    /// Replays the client's credentials. May be called again, on another leg: the client has heard nothing, and must
-    /// not hear anything here. Dropping the future leaves the leg to be ended.
-    fn authenticate(
-        &mut self,
-        leg: &mut Self::Leg,
-    ) -> impl Future<Output = Authenticated<Self::Reply, Self::Failure>> + Send;
-
-    /// What stands for the backend's OK where the last check is before the credentials.
-    #[must_use]
-    fn unanswered() -> Option<Self::Reply> {
-        None
-    }
-
-    /// Half-closes a leg and reads until the backend's own end (Q2), discarding. Dropping the future resets the leg.
-    fn end(leg: Self::Leg) -> impl Future<Output = ()> + Send + 'static;
-}
-
-/// What the backend made of the credentials.
-#[derive(Debug)]
-pub enum Authenticated<R, F> {
-    /// It let the client in; its answer is to be relayed.
-    Accepted(R),
-    /// It did not; its answer is to be relayed.
-    Refused(R),
-    /// It fell silent, closed, or sent what is no answer.
-    Unusable(F),
-}
-
-/// How a login ended.
-#[derive(Debug)]
-#[must_use = "a refused login never gets a bridge, and every client gets an answer"]
-pub enum Outcome<L, R, F> {
-    /// Tell the client, then bridge.
-    Admitted(Admitted<L, R>),
-    /// Relay the backend's refusal and close.
-    Refused(R),
-    /// The protocol's temporary failure, then close.
-    TemporaryFailure(TemporaryFailure<F>),
-    /// Nobody is there to be told.
-    ClientGone,
-}
-
-/// A login that may be told OK and bridged, now.
-#[derive(Debug)]
-pub struct Admitted<L, R> {
-    /// To the backend.
-    pub leg: L,
-    /// The backend's OK.
-    pub reply: R,
-    /// Where it went and why.
-    pub route: Route,
-    /// The registration: it goes with the leg to the leg's end.
-    pub guard: Guard,
-}
-
-/// Why a login failed for the time being. Never an authentication failure.
-#[derive(Debug, thiserror::Error)]
-pub enum TemporaryFailure<F> {
-    /// Its account was held for longer than a login waits, or too many wait already.
-    #[error("the account is held")]
-    Held,
-    /// It has no destination.
-    #[error(transparent)]
-    NoDestination(Refusal),
-    /// The backend was not reached, or gave no usable answer.
-    #[error("the backend is unavailable")]
-    Backend(F),
-    /// It was told to end.
-    #[error("the login was ended by an operator or by the node's shutdown")]
-    Cancelled,
-    /// Its mapping changed again and again.
-    #[error("the mapping changed too often during the login")]
-    Unsettled,
-    /// A leg that had to be given up did not end.
-    #[error("the backend does not close a connection that was given up")]
-    Stuck,
-}
-
-/// The registration of a bridged session.
-#[derive(Debug)]
-pub struct Guard {
-    registered: Registered,
-    state: State<DestinationName>,
-    _open: Open,
-}
-
-impl Guard {
-    /// The registration, to ask for orders.
-    #[must_use]
-    pub fn registered(&self) -> &Registered {
-        &self.registered
-    }
-
-    /// HTTP: the request is answered in full, and its leg is kept for the next one of the same account. The session stays
-    /// registered with it, so that a hold closes it.
-    #[must_use]
-    pub fn into_idle(self) -> Registered {
-        self.registered.enters(Phase::Idle, None);
-        self.registered
-    }
-
-    /// Follows the leg to its end and leaves the registry (Q2). `ends` as `Backend::end`.
-    pub async fn end_leg(self, ends: impl Future<Output = ()>) -> End {
-        let over = self.registered.until_leg_is_over(ends).await;
-        let how = over.how();
-        let (state, actions) = admission::step(self.state, Event::LegOver);
-        debug_assert_eq!(state.stage, Stage::Ended);
-        if actions.into_iter().any(|action| action == Action::Unregister) {
-            self.registered.unregister(over);
-        }
-        how
-    }
-}
 
 /// Takes a registered login to its outcome. `client_gone` ends when the client hangs up; it must keep what the client
 /// sends meanwhile.
@@ -516,11 +390,7 @@ impl<B: Backend> Login<'_, B> {
             leg,
             reply,
             route,
-            guard: Guard {
-                registered: self.registered,
-                state,
-                _open: open,
-            },
+            guard: Guard::new(self.registered, state, open),
         };
         (Outcome::Admitted(admitted), destination)
     }
