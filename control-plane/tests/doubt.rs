@@ -72,7 +72,7 @@ fn is_ready_but(stage: &Stage, node: &str) -> bool {
 fn restarted(me: &Self_) -> Self_ {
     Self_ {
         instance: mailswitch_proto::id::InstanceId::random(),
-        replaces: Some(me.instance),
+        replaces: vec![me.instance],
         ..me.clone()
     }
 }

@@ -316,7 +316,7 @@ async fn a_goodbye_unregisters_the_very_instance_and_is_a_revision_of_its_own() 
     // Who comes back is another instance, registered anew; a late goodbye of the one before does not concern it.
     let mut back = me.clone();
     back.left = false;
-    back.replaces = Some(me.instance);
+    back.replaces = vec![me.instance];
     back.instance = mailswitch_proto::id::InstanceId::random();
     let back = Node::connect(&stage, back).await;
     assert!(back.welcome.newly_registered);
@@ -361,7 +361,7 @@ async fn a_copy_of_a_running_node_takes_nobodys_place_and_both_count() {
     first.follow_to(first.welcome.registered_revision).await;
     let copy = Self_ {
         instance: mailswitch_proto::id::InstanceId::random(),
-        replaces: Some(first.me.instance),
+        replaces: vec![first.me.instance],
         ..first.me.clone()
     };
     let copy = Node::connect(&stage, copy).await;
@@ -384,7 +384,7 @@ async fn a_copy_of_a_running_node_takes_nobodys_place_and_both_count() {
     let gone = first.me.instance;
     let next = Self_ {
         instance: mailswitch_proto::id::InstanceId::random(),
-        replaces: Some(gone),
+        replaces: vec![gone],
         ..first.me.clone()
     };
     drop(first);
@@ -413,7 +413,7 @@ async fn two_processes_on_copies_of_one_directory_never_share_an_instance() {
     // Under an instance of its own it counts, beside the first.
     let renewed = Self_ {
         instance: mailswitch_proto::id::InstanceId::random(),
-        replaces: Some(first.me.instance),
+        replaces: vec![first.me.instance],
         ..copy
     };
     let renewed = Node::connect(&stage, renewed).await;
@@ -440,4 +440,52 @@ async fn resuming_a_node_that_nobody_knows_may_be_tried_again() {
     let problem = stage::refused(stage.operator().await.node_drain(request).await);
     assert_eq!(problem.kind(), Kind::Precondition);
     assert!(problem.passing, "{problem:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_of_a_node_that_handed_over_count_until_the_one_that_follows_names_them() {
+    let stage = Stage::configured().await;
+    let (first, second) = (stage.node("fra-1").await, stage.node("fra-1").await);
+    let me = Self_::new("fra-1");
+    let mut third = Node::connect(&stage, me.clone()).await;
+    let registered = async || {
+        let mut all: Vec<Vec<u8>> = stage
+            .status()
+            .await
+            .nodes
+            .into_iter()
+            .filter(|node| node.registered_revision > 0)
+            .map(|node| node.instance)
+            .collect();
+        all.sort();
+        all
+    };
+    let sorted = |ids: &[mailswitch_proto::id::InstanceId]| {
+        let mut all: Vec<Vec<u8>> = ids.iter().map(|id| id.to_vec()).collect();
+        all.sort();
+        all
+    };
+    let ids = [first.me.instance, second.me.instance, me.instance];
+    assert_eq!(registered().await, sorted(&ids), "each of them is asked");
+
+    // It names both on a new stream; one of them still has its own.
+    drop(first);
+    let naming = Self_ {
+        replaces: vec![ids[0], ids[1]],
+        ..third.me.clone()
+    };
+    third = Node::connect(&stage, naming.clone()).await;
+    assert!(!third.welcome.newly_registered);
+    assert_eq!(third.welcome.not_replaced, [ids[1].to_vec()]);
+    assert_eq!(registered().await, sorted(&ids[1..]));
+
+    // It is gone, too, and named again: that is a revision, and costs none when there is nobody left to replace.
+    drop(second);
+    third = Node::connect(&stage, naming.clone()).await;
+    assert!(third.welcome.not_replaced.is_empty());
+    assert_eq!(registered().await, sorted(&ids[2..]));
+    let before = stage.status().await.revision;
+    let third = Node::connect(&stage, naming).await;
+    assert!(!third.welcome.newly_registered);
+    assert_eq!(stage.status().await.revision, before);
 }

@@ -97,6 +97,7 @@ fn report() -> fleet::Report {
             ..Default::default()
         }],
         draining: false,
+        retiring: false,
     }
 }
 

@@ -98,9 +98,15 @@ impl Feed {
                 () = stop.as_mut() => return,
                 ended = once => ended,
             };
+            if let Ok(Ended::Replaces) = ended {
+                tracing::info!("a process of this node that handed over is gone: the control plane is told");
+                continue;
+            }
             next = next.wrapping_add(1);
             self.node.knowledge.sessions().report().feed(FeedState::Away);
             match ended {
+                Ok(_) if self.node.has_said_its_last() => return,
+                Ok(Ended::Replaces) => {}
                 Ok(Ended::Moved) => tracing::info!(
                     endpoint,
                     "the control plane replica goes away: connecting to another"

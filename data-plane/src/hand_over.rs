@@ -2,6 +2,9 @@
 //! more, lets what it has come to its end, and ends. No connection is refused in between: both hold the same sockets,
 //! and what waits in them is accepted by whoever accepts next.
 //!
+//! Two processes of one node of a fleet hand the state directory over, too, and before: the new one registers beside the
+//! old one, which keeps its sessions and answers for them until the last one is over (decision 0027).
+//!
 //! - `give`: every node offers its sockets at an abstract Unix address, named after each of them, to its own user.
 //! - `take`: `--take-over` asks for them, prepares the whole node, and only when it can serve says "go".
 //! - `passed`: they come from a supervisor instead, which keeps them while no node runs.
@@ -24,10 +27,22 @@ pub use take::{Inherited, Predecessor, TakeError, Taking};
 const YES: u8 = b'Y';
 /// It has no such socket.
 const NO: u8 = b'N';
+/// "This state directory, please": behind it its file system and its number there. The answer is a byte. One that was
+/// given before is given again: whoever asked before us is gone, or has it locked.
+const DIRECTORY: &str = "directory";
 /// The last line: the taker serves from here on.
 const GO: &str = "go";
 /// The longest line: an IPv6 address with a scope and a port.
 const LONGEST_LINE: u64 = 128;
+
+/// What becomes of the other node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// It ends, as at a stop; until then nobody answers for its sessions.
+    Ends,
+    /// It keeps its sessions, and answers for them.
+    Retires,
+}
 
 /// Where a node offers the socket of an address. The name space is the network's, as of the address itself.
 fn name_of(address: SocketAddr) -> std::io::Result<UnixAddress> {

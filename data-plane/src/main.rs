@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mailswitch_config::NodeConfig;
 use mailswitch_config::node::Environment;
-use mailswitch_data_plane::hand_over::Passed;
+use mailswitch_data_plane::hand_over::{Before, Passed};
 use mailswitch_data_plane::node::reload::Origin;
 
 use crate::process::{Arguments, Failure, Task};
@@ -61,11 +61,17 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
             () = stop.next() => None,
             successor = node.offer().taken() => Some(successor),
         };
+        if let Some(Before::Retires) = successor.as_ref().map(|successor| successor.we) {
+            tokio::select! {
+                () = stop.next() => {}
+                () = node.retire() => {}
+            }
+        }
         supervisor.is_stopping();
         let end = async {
             match successor {
-                None => node.stop().await,
-                Some(successor) => node.end_behind(successor).await,
+                Some(successor) if successor.we == Before::Ends => node.end_behind(successor).await,
+                _ => node.stop().await,
             }
         };
         tokio::select! {

@@ -32,6 +32,7 @@ pub(crate) struct Arguments {
 
     /// Take the sockets over from the node on this machine that has them: as soon as this one can serve, the other
     /// accepts no more, lets its connections end (`shutdown_grace`), and ends. No connection is refused in between.
+    /// A process of the same node of a fleet keeps its sessions until they end by themselves.
     #[arg(long, conflicts_with = "check")]
     take_over: bool,
 

@@ -24,7 +24,7 @@ mod tests;
 mod trace;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use mailswitch_config::DestinationName;
@@ -110,6 +110,8 @@ pub struct Sessions {
     left: AtomicBool,
     /// The process that handed its sockets over still has sessions, which are not in here.
     predecessor: AtomicBool,
+    /// Its sockets are another process's: 1, who is connected may sign in; 2, nobody.
+    retiring: AtomicU8,
     serial: AtomicU64,
     waiting: AtomicUsize,
     /// Woken when a hold may have quiesced.
@@ -167,6 +169,7 @@ impl Sessions {
             draining: AtomicBool::new(false),
             left: AtomicBool::new(false),
             predecessor: AtomicBool::new(false),
+            retiring: AtomicU8::new(0),
             serial: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             quiesced: Arc::default(),
@@ -293,13 +296,34 @@ impl Sessions {
         self.predecessor.load(Ordering::SeqCst)
     }
 
+    /// Another process of this node has the sockets and the state directory. Who is connected may still sign in.
+    pub fn retire(&self) {
+        self.retiring.fetch_max(1, Ordering::SeqCst);
+    }
+
+    /// Nobody signs in any more; sessions that are open stay.
+    pub fn admit_nobody_more(&self) {
+        self.retiring.fetch_max(2, Ordering::SeqCst);
+    }
+
+    /// This process goes when its last session is over.
+    #[must_use]
+    pub fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::SeqCst) > 0
+    }
+
+    fn admits_nobody_more(&self) -> bool {
+        self.retiring.load(Ordering::SeqCst) > 1
+    }
+
     /// The proof of a goodbye: nobody is admitted, and no session is left. Who registers after the order to drain is
     /// refused by its first look; who registered before it is found here until its leg is over (A2, Q2).
     #[must_use]
     pub fn are_all_over(&self) -> bool {
         // No session is filed anew meanwhile: for a moment it would stand nowhere.
         let _filing = self.filing.read();
-        self.is_draining() && !self.has_a_predecessor() && self.shards.all().is_empty()
+        let closed = self.is_draining() || self.admits_nobody_more();
+        closed && !self.has_a_predecessor() && self.shards.all().is_empty()
     }
 
     /// The process goes away: everybody ends.
@@ -332,7 +356,7 @@ impl Sessions {
         if self.has_left() {
             return Err(Refusal::Left);
         }
-        if self.draining.load(Ordering::SeqCst) {
+        if self.draining.load(Ordering::SeqCst) || self.admits_nobody_more() {
             return Err(Refusal::Draining);
         }
         Ok(())

@@ -18,8 +18,8 @@ use crate::store::node::{Node, node_list, node_put, node_remove};
 pub struct Hello {
     /// This process, as it will be registered; `registered` is not looked at.
     pub node: Node,
-    /// The process that last owned its state directory, which is gone: the new one holds that directory's lock.
-    pub replaces: Option<InstanceId>,
+    /// The processes of its state directory that are gone: the new one holds the locks that they held.
+    pub replaces: Vec<InstanceId>,
 }
 
 /// What came of it.
@@ -127,10 +127,17 @@ impl Change for Register<'_> {
     }
 
     async fn make(&self, draft: &mut Draft<'_>) -> Result<Registered, Error> {
-        let Hello { node, replaces } = self.0;
+        let Hello { node, .. } = self.0;
         let all = node_list(draft.conn).await?;
         if let Some(known) = all.iter().find(|known| known.instance == node.instance) {
-            return known_process(draft, known, node).await;
+            let registered = known_process(draft, known, node).await?;
+            let gone = replaced(draft, &all, self.0).await?;
+            if !gone.is_empty() {
+                draft.touch(Breadth::Nodes);
+                let after = format!("{} goes on without them", node.instance);
+                draft.audit(self.verb(), &node.name, &gone, &after, Proof::Standing);
+            }
+            return Ok(registered);
         }
         let namesakes: Vec<&Node> = all.iter().filter(|known| known.name == node.name).collect();
         if let Some(other) = namesakes.iter().find(|known| known.machine != node.machine) {
@@ -147,10 +154,7 @@ impl Change for Register<'_> {
             )
             .into());
         }
-        let before = namesakes.iter().find(|known| Some(known.instance) == *replaces);
-        if let Some(replaced) = before {
-            node_remove(draft.conn, replaced.instance).await?;
-        }
+        let before = replaced(draft, &all, self.0).await?;
         let registered = Node {
             registered: draft.revision(),
             ..node.clone()
@@ -160,7 +164,7 @@ impl Change for Register<'_> {
         draft.audit(
             self.verb(),
             &node.name,
-            &before.map_or_else(String::new, |known| known.instance.to_string()),
+            &before,
             &node.instance.to_string(),
             Proof::Standing,
         );
@@ -169,6 +173,22 @@ impl Change for Register<'_> {
             since: Since::Now,
         })
     }
+}
+
+/// Removes those of its name that it replaces: their ids.
+async fn replaced(draft: &mut Draft<'_>, all: &[Node], hello: &Hello) -> Result<String, Error> {
+    let mut gone = Vec::new();
+    let named = |known: &&Node| {
+        known.name == hello.node.name
+            && known.machine == hello.node.machine
+            && known.instance != hello.node.instance
+            && hello.replaces.contains(&known.instance)
+    };
+    for known in all.iter().filter(named) {
+        node_remove(draft.conn, known.instance).await?;
+        gone.push(known.instance.to_string());
+    }
+    Ok(gone.join(" "))
 }
 
 /// It says Hello again: what it runs and listens on may have changed with a reload.

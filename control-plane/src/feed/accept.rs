@@ -22,8 +22,10 @@ pub struct Hello {
     pub instance: InstanceId,
     /// On no disk, so that two processes on copies of one state directory differ; none: a node of before.
     pub process: Option<InstanceId>,
-    /// The process that had its state directory before, and is gone.
-    pub replaces: Option<InstanceId>,
+    /// The processes of its state directory that are gone: the one that had it before, and such as handed it over.
+    pub replaces: Vec<InstanceId>,
+    /// Named there too, and still connected.
+    pub not_replaced: Vec<InstanceId>,
     /// Sixteen bytes that stand for its machine.
     pub machine: Vec<u8>,
     /// Where it stands.
@@ -149,7 +151,8 @@ fn checked(peer: &Peer, hello: wire::Hello) -> Result<Hello, AcceptError> {
         node: hello.node,
         instance: InstanceId::try_from(hello.instance.as_slice())?,
         process: optional(&hello.process)?,
-        replaces: optional(&hello.replaces_instance)?,
+        replaces: replaced(&hello.replaces_instance)?,
+        not_replaced: Vec::new(),
         machine: hello.machine,
         site: hello.site,
         version: hello.version,
@@ -161,6 +164,14 @@ fn checked(peer: &Peer, hello: wire::Hello) -> Result<Hello, AcceptError> {
         fleet: optional(&hello.fleet)?,
         purpose: if hello.left { Purpose::Left } else { Purpose::Serve },
     })
+}
+
+/// An empty one is what a node of before says that replaces nobody.
+fn replaced(named: &[Vec<u8>]) -> Result<Vec<InstanceId>, InvalidId> {
+    let named = named.iter().filter(|instance| !instance.is_empty());
+    named
+        .map(|instance| InstanceId::try_from(instance.as_slice()))
+        .collect()
 }
 
 fn optional<'a, T: TryFrom<&'a [u8], Error = InvalidId>>(bytes: &'a [u8]) -> Result<Option<T>, InvalidId> {
@@ -204,7 +215,7 @@ mod tests {
     fn a_new_node_knows_nothing_and_replaces_nobody() {
         let hello = checked(&peer(), said()).unwrap();
         assert_eq!(hello.known, Position::NONE);
-        assert_eq!(hello.replaces, None);
+        assert_eq!(hello.replaces, []);
         assert_eq!(hello.fleet, None);
     }
 

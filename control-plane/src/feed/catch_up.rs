@@ -115,6 +115,11 @@ pub async fn start(
             newly_registered: registered.since == Since::Now,
             diverged,
             replica: plane.replica.clone(),
+            not_replaced: hello
+                .not_replaced
+                .iter()
+                .map(|instance| instance.to_vec())
+                .collect(),
         },
         at,
         epoch,

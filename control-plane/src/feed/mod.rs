@@ -119,7 +119,7 @@ async fn session(
     let instance = hello.instance;
     let connection = plane
         .nodes
-        .connected(start.node(&hello, &registered), hello.replaces, link.clone());
+        .connected(start.node(&hello, &registered), &hello.replaces, link.clone());
     tracing::info!(site = hello.site, version = hello.version, known = %hello.known.revision, "a node is connected");
     let serving = async {
         // Who has left is a guest: it serves nobody, registered or not (promise N2). Who has diverged is one, too.

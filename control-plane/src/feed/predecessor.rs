@@ -1,9 +1,11 @@
-//! A process says in its Hello which one it replaces: the last one that was welcomed with its state directory. That one is
-//! gone, because the directory is locked; unless somebody copied the directory (a cloned machine). A process that
-//! still has a stream here is not gone: both are registered, and a flip waits for both (promise N1).
+//! A process says in its Hello which ones it replaces: the last one that was welcomed with its state directory, which is
+//! gone, because the directory is locked; and those that handed the directory over and have died since, of whom it got the
+//! lock (decision 0027). Unless somebody copied the directory (a cloned machine): a process that still has a stream here is
+//! not gone, all are registered, and a flip waits for all (promise N1).
 
 use std::time::Duration;
 
+use mailswitch_proto::id::InstanceId;
 use tokio::time::{Instant, sleep};
 
 use super::accept::{AcceptError, Hello};
@@ -30,19 +32,21 @@ pub async fn settled(nodes: &Nodes, hello: Hello) -> Result<Hello, AcceptError> 
 }
 
 async fn unclaimed(nodes: &Nodes, hello: Hello) -> Hello {
-    let Some(replaced) = hello.replaces.filter(|replaced| *replaced != hello.instance) else {
-        return hello;
-    };
-    if gone(|| nodes.serves(replaced)).await {
-        return hello;
+    let others = hello.replaces.iter().copied();
+    let named: Vec<InstanceId> = others.filter(|replaced| *replaced != hello.instance).collect();
+    gone(|| named.iter().any(|replaced| nodes.serves(*replaced))).await;
+    let (not_replaced, replaces): (Vec<_>, Vec<_>) =
+        named.into_iter().partition(|replaced| nodes.serves(*replaced));
+    for replaced in &not_replaced {
+        tracing::warn!(
+            %replaced, instance = %hello.instance,
+            "the process that this one says it replaces is still connected: was its state directory copied? Both count. \
+             Give each a name, a certificate and a state directory of its own"
+        );
     }
-    tracing::warn!(
-        %replaced, instance = %hello.instance,
-        "the process that this one says it replaces is still connected: was its state directory copied? Both count. Give \
-         each a name, a certificate and a state directory of its own"
-    );
     Hello {
-        replaces: None,
+        replaces,
+        not_replaced,
         ..hello
     }
 }

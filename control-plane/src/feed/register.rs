@@ -96,13 +96,15 @@ pub async fn register(
     };
     let said = node::Hello {
         node: row(hello),
-        replaces: hello.replaces,
+        replaces: hello.replaces.clone(),
     };
     let registered = node_register(&plane.writer, &context, &said).await?;
     let read = log::position(plane.writer.pool()).await?;
     if registered.since == Since::Now {
         tracing::info!(instance = %hello.instance, revision = registered.revision, "the node is registered");
-        // It counts in the flips that are waited for now.
+    }
+    if registered.since == Since::Now || !hello.replaces.is_empty() {
+        // It counts in the flips that are waited for now, and whom it replaces no longer does.
         plane.cutovers.wake();
     }
     Ok(Registered {

@@ -51,10 +51,13 @@ pub async fn report(plane: &Arc<ControlPlane>, hello: &Hello) -> Result<Report, 
             true
         }
         Report::OnChain => {
-            // The process that it replaces cannot say anything any more: it speaks for both. Not without a table (N6: the
+            // The processes that it replaces cannot say anything any more: it speaks for all. Not without a table (N6: the
             // state file was set aside): what that process knew is lost then, and for `node forget` to decide on.
-            let spoken_for = hello.replaces.filter(|_| hello.known != Position::NONE);
-            let heard: Vec<_> = [Some(hello.instance), spoken_for].into_iter().flatten().collect();
+            let spoken_for = hello.replaces.iter().filter(|_| hello.known != Position::NONE);
+            let heard: Vec<_> = std::iter::once(&hello.instance)
+                .chain(spoken_for)
+                .copied()
+                .collect();
             doubt_settle(&mut conn, &heard, hello.known).await? > 0
         }
     };

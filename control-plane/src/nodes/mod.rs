@@ -64,12 +64,12 @@ impl Nodes {
         }
     }
 
-    /// A stream begins. `replaces` is the instance whose registration this one took over.
-    pub fn connected(&self, node: Node, replaces: Option<InstanceId>, link: Link) -> ConnectionId {
+    /// A stream begins. `replaces` are the instances whose registrations this one took over.
+    pub fn connected(&self, node: Node, replaces: &[InstanceId], link: Link) -> ConnectionId {
         let mut inner = self.inner.lock();
-        if let Some(replaced) = replaces.filter(|replaced| *replaced != node.instance) {
+        for replaced in replaces.iter().filter(|replaced| **replaced != node.instance) {
             // A copy of it that connected meanwhile says Hello again, and is registered beside this one.
-            if let Some(before) = inner.nodes.remove(&replaced) {
+            if let Some(before) = inner.nodes.remove(replaced) {
                 before.end();
             }
         }

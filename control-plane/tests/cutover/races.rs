@@ -159,3 +159,25 @@ async fn a_process_that_replaces_one_which_had_acknowledged_must_acknowledge_its
     replica.cutovers.wake();
     assert_eq!(replica.outcome(id).await.0, Outcome::Done);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flip_waits_for_both_processes_of_a_node_until_one_names_the_other_as_gone() {
+    let scene = Scene::new().await;
+    scene.account(&[ALICE]).await;
+    let (old, new) = (scene.node("fra-1").await, scene.node("fra-1").await);
+    let replica = scene.replica();
+    let id = begin(&scene, &replica, &cutover(ALICE, LONG)).await;
+    let hold = replica.held(id).await;
+    scene.acknowledge(new, hold).await;
+    replica.cutovers.wake();
+    let view = replica
+        .until(id, |view| view.operation.step == Step::Draining)
+        .await;
+    assert_eq!(view.operation.outcome, None, "the old one has not said so");
+    assert_eq!(view.proofs.len(), 2, "{:?}", view.proofs);
+    // It is registered already: naming who is gone registers nobody anew, and keeps what it has acknowledged.
+    let said = scene.register("fra-1", new, Some(old), 1).await.unwrap();
+    assert_eq!(said.since, Since::Before);
+    replica.cutovers.wake();
+    assert_eq!(replica.outcome(id).await.0, Outcome::Done);
+}

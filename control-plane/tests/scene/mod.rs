@@ -245,7 +245,7 @@ pub fn hello(name: &str, instance: InstanceId, replaces: Option<InstanceId>, mac
             listeners: serde_json::json!([]),
             registered: mailswitch_proto::revision::Revision::NONE,
         },
-        replaces,
+        replaces: replaces.into_iter().collect(),
     }
 }
 

@@ -20,7 +20,7 @@ use super::{SOON, Stage};
 pub struct Self_ {
     pub name: String,
     pub instance: InstanceId,
-    pub replaces: Option<InstanceId>,
+    pub replaces: Vec<InstanceId>,
     pub machine: [u8; 16],
     pub known: Position,
     pub fleet: Option<FleetId>,
@@ -35,7 +35,7 @@ impl Self_ {
         Self {
             name: name.to_owned(),
             instance: InstanceId::random(),
-            replaces: None,
+            replaces: Vec::new(),
             machine: [9; 16],
             known: Position::NONE,
             fleet: None,
@@ -49,7 +49,7 @@ impl Self_ {
         wire::Hello {
             node: self.name.clone(),
             instance: self.instance.to_vec(),
-            replaces_instance: self.replaces.map(InstanceId::to_vec).unwrap_or_default(),
+            replaces_instance: self.replaces.iter().map(|one| one.to_vec()).collect(),
             machine: self.machine.to_vec(),
             site: "fra".to_owned(),
             version: "0.1.0".to_owned(),

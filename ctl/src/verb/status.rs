@@ -74,6 +74,8 @@ pub struct NodeView {
     in_sync: bool,
     diverged: bool,
     draining: bool,
+    /// Another process of it has its sockets: it goes when its last session is over.
+    retiring: bool,
     /// It said goodbye, and is connected still: it is not registered.
     left: bool,
     /// It is not to serve.
@@ -170,6 +172,7 @@ impl NodeView {
             connected: node.connected,
             diverged: node.diverged,
             draining: node.draining,
+            retiring: report.retiring,
             sent_revision: node.sent_revision,
             applied_revision: node.applied_revision,
             applied_digest: hex(&node.applied_digest),
@@ -203,6 +206,7 @@ impl NodeView {
             (self.diverged, "diverged"),
             (self.fenced, "fenced"),
             (self.draining, "draining"),
+            (self.retiring, "retiring"),
         ];
         let marks = marks
             .into_iter()

@@ -7,6 +7,9 @@
 //! An order to be fenced is the same without the wait: it is Marking at once, with every leg reset, and says its goodbye when
 //! the mark is on the disk and the last session is over.
 //!
+//! A process that has handed its sockets and its state directory over (decision 0027) leaves without being told: when its
+//! last session is over it says goodbye. Its mark is in memory only; nobody ever starts as this instance.
+//!
 //! Where it can die: before the mark, it starts as a node that was never told. With the mark, it serves nobody and starts as a
 //! new instance, whose Hello registers it, whether or not the goodbye was heard; synced, it takes the mark back. An
 //! instance that was marked never serves again, so a goodbye that comes late concerns nobody. That is why a node that is
@@ -19,7 +22,7 @@ use mailswitch_proto::fleet::v1::node_message::Message;
 use mailswitch_proto::revision::Revision;
 use tokio::time::Instant;
 
-use super::stream::Stream;
+use super::stream::{Node, Stream};
 use crate::state_file::Mark;
 use crate::table::Serving;
 
@@ -41,6 +44,13 @@ pub(crate) enum Membership {
     Left,
     /// It is resumed: the next stream registers it, as a new instance.
     Returns,
+}
+
+impl Node {
+    /// Its process has handed over, and the goodbye is said: nobody comes back as this instance.
+    pub(super) fn has_said_its_last(&self) -> bool {
+        self.membership == Membership::Left && self.knowledge.sessions().is_retiring()
+    }
 }
 
 impl Stream<'_> {
@@ -69,7 +79,11 @@ impl Stream<'_> {
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        let leaves = matches!(self.node.membership, Membership::Leaving | Membership::Marking);
+        let leaves = match self.node.membership {
+            Membership::Leaving | Membership::Marking => true,
+            Membership::Member | Membership::Returns => self.node.knowledge.sessions().is_retiring(),
+            Membership::Left => false,
+        };
         leaves && self.fleet.is_some()
     }
 
@@ -78,7 +92,7 @@ impl Stream<'_> {
         if !sessions.are_all_over() {
             return;
         }
-        if self.node.membership == Membership::Leaving {
+        if self.node.membership == Membership::Leaving || sessions.is_retiring() {
             sessions.leave();
             self.node.membership = Membership::Marking;
             self.node.writer.mark(Mark::Left);
@@ -101,6 +115,9 @@ impl Stream<'_> {
         if self.node.membership == Membership::Left {
             let instance = self.node.directory.instance().to_vec();
             self.say(Message::Goodbye(wire::Goodbye { instance })).await;
+            if self.node.has_said_its_last() {
+                self.hang_up();
+            }
         }
     }
 
@@ -120,9 +137,13 @@ impl Stream<'_> {
     /// After the answer: this stream is that of the instance that left.
     pub(super) fn hang_up_if_it_returns(&mut self) {
         if self.node.membership == Membership::Returns {
-            self.outgoing = None;
-            self.leave_at = Some(Instant::now() + HANG_UP_WITHIN);
+            self.hang_up();
         }
+    }
+
+    fn hang_up(&mut self) {
+        self.outgoing = None;
+        self.leave_at = Some(Instant::now() + HANG_UP_WITHIN);
     }
 
     /// A Hello was answered that was no goodbye: the instance is registered, and the table knows from where it serves.

@@ -175,6 +175,7 @@ impl Stream<'_> {
         let sessions = self.node.knowledge.sessions();
         let report = wire::Report {
             draining: sessions.is_draining(),
+            retiring: sessions.is_retiring(),
             ..sessions.report().message(sessions.waiting())
         };
         self.say(Message::Report(report)).await;

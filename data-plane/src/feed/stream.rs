@@ -2,13 +2,14 @@
 //! true is said. Nothing is delayed for company: a hold is applied when it arrives.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::fleet::v1::fleet_client::FleetClient;
 use mailswitch_proto::fleet::v1::fleet_message::Message as FromFleet;
 use mailswitch_proto::fleet::v1::node_message::Message as FromNode;
-use mailswitch_proto::id::{FleetId, HoldId, InvalidId};
+use mailswitch_proto::id::{FleetId, HoldId, InstanceId, InvalidId};
 use mailswitch_proto::revision::{Position, Revision};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -24,13 +25,17 @@ use crate::report::FeedState;
 use crate::sessions::{Met, Stuck};
 use crate::source::Knowledge;
 use crate::source::resources::Resources;
-use crate::state_file::{Directory, DirectoryError, Writer};
+use crate::state_file::{Directory, DirectoryError, Estate, Writer};
 use crate::table::{Builder, Rejection, Serving};
 
 /// Between two reports of counters.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks at files that a resource lacks.
 const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks whether a process still lives that handed the state directory over.
+const LOOK_WHO_LIVES_EVERY: Duration = Duration::from_secs(1);
+/// A stream that outlives its process is noticed within its keep-alive.
+const NAME_AGAIN_AFTER: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 /// Messages that wait for the connection. More make the node wait with reading, and lose nothing.
 const OUTGOING: usize = 256;
 /// A chunk of a snapshot is about one MiB; a change set is sent as it is up to three.
@@ -39,8 +44,8 @@ const LARGEST_MESSAGE: usize = 64 << 20;
 /// What outlives a stream.
 pub(crate) struct Node {
     pub(crate) identity: Identity,
-    pub(crate) knowledge: std::sync::Arc<Knowledge>,
-    pub(crate) directory: Directory,
+    pub(crate) knowledge: Arc<Knowledge>,
+    pub(crate) directory: Arc<Directory>,
     pub(crate) writer: Writer,
     pub(crate) resources: Resources,
     /// What cannot be used of the resources that are in force.
@@ -51,6 +56,13 @@ pub(crate) struct Node {
     pub(crate) asking: Asking,
 }
 
+impl Node {
+    /// What it leaves to the next process.
+    pub(crate) fn estate(&self) -> Arc<Estate> {
+        Estate::new(Arc::clone(&self.directory), &self.writer)
+    }
+}
+
 /// How a stream ended without a fault of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -58,6 +70,8 @@ pub(super) enum Ended {
     Moved,
     /// The control plane ended it.
     ByControlPlane,
+    /// A process that had our state directory is gone: the next Hello names it.
+    Replaces,
 }
 
 /// Why a stream cannot go on.
@@ -109,6 +123,10 @@ pub(super) struct Stream<'a> {
     pub(super) said: HashMap<HoldId, Met>,
     pub(super) said_applied: Option<Revision>,
     pub(super) leave_at: Option<Instant>,
+    /// Whom our Hello said that we replace.
+    replaces: Vec<InstanceId>,
+    /// The Hello registered us: those are replaced.
+    registered: bool,
 }
 
 pub(super) async fn run(
@@ -118,7 +136,8 @@ pub(super) async fn run(
     backoff: &mut Backoff,
 ) -> Result<Ended, StreamError> {
     let (outgoing, messages) = mpsc::channel(OUTGOING);
-    let hello = hello(node);
+    let replaces = node.directory.replaces();
+    let hello = hello(node, &replaces);
     let _ = outgoing.send(of(FromNode::Hello(hello))).await;
     let mut client = FleetClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
     let mut incoming = client.feed(ReceiverStream::new(messages)).await?.into_inner();
@@ -131,6 +150,9 @@ pub(super) async fn run(
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut files = tokio::time::interval(LOOK_AT_FILES_EVERY);
     files.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut lives = tokio::time::interval(LOOK_WHO_LIVES_EVERY);
+    lives.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let again = Instant::now() + NAME_AGAIN_AFTER;
     let mut stream = Stream {
         node,
         host,
@@ -141,6 +163,8 @@ pub(super) async fn run(
         said: HashMap::new(),
         said_applied: None,
         leave_at: None,
+        replaces,
+        registered: false,
     };
     stream.node.asking.new_stream();
     loop {
@@ -177,6 +201,9 @@ pub(super) async fn run(
             }
             _ = files.tick(), if stream.fleet.is_some() => stream.look_at_files_again().await,
             _ = looks.tick(), if stream.is_leaving() => stream.leave_once_empty().await,
+            _ = lives.tick(), if stream.may_name_somebody() => if stream.has_somebody_to_name(again) {
+                return Ok(Ended::Replaces);
+            },
             () = ask_in(ask) => stream.ask_for_a_lease().await,
             () = at(stream.leave_at) => return Ok(Ended::Moved),
         }
@@ -229,7 +256,9 @@ impl Stream<'_> {
         }
         // One that has diverged is not registered by this: whom it replaces stays so until it is (promise D3).
         if !welcome.diverged {
-            self.node.directory.welcomed()?;
+            let replaced = self.replaced(welcome)?;
+            self.node.directory.welcomed(&replaced)?;
+            self.registered = true;
         }
         self.fleet = Some(theirs);
         sessions.report().feed(match welcome.diverged {
@@ -264,7 +293,39 @@ impl Stream<'_> {
     }
 }
 
-fn hello(node: &Node) -> wire::Hello {
+impl Stream<'_> {
+    /// Whom our Hello replaced: not those of whom the control plane has a stream.
+    fn replaced(&self, welcome: &wire::Welcome) -> Result<Vec<InstanceId>, InvalidId> {
+        let kept = welcome.not_replaced.iter();
+        let kept: Vec<InstanceId> = kept
+            .map(|instance| InstanceId::try_from(instance.as_slice()))
+            .collect::<Result<_, _>>()?;
+        if !kept.is_empty() {
+            tracing::warn!(
+                ?kept,
+                "the control plane still has a stream of a process that is gone here: it is named again"
+            );
+        }
+        let all = self.replaces.iter().copied();
+        Ok(all.filter(|instance| !kept.contains(instance)).collect())
+    }
+
+    /// Not on the stream of an instance that comes back as another one.
+    fn may_name_somebody(&self) -> bool {
+        let follows = self.registered && self.node.membership != Membership::Returns;
+        follows && self.node.directory.follows_somebody()
+    }
+
+    /// Who is found to be gone is named at once; who was named in vain is named again, now and then.
+    fn has_somebody_to_name(&self, again: Instant) -> bool {
+        self.node.directory.look_for_gone();
+        let gone = self.node.directory.replaces();
+        let news = gone.iter().any(|instance| !self.replaces.contains(instance));
+        news || (!gone.is_empty() && Instant::now() >= again)
+    }
+}
+
+fn hello(node: &Node, replaces: &[InstanceId]) -> wire::Hello {
     let (position, fleet) = node.knowledge.sessions().with_table(|table| {
         // A table that missed a part of a change is made whole by a snapshot only (N7).
         let position = match table.serving() {
@@ -276,7 +337,7 @@ fn hello(node: &Node) -> wire::Hello {
     wire::Hello {
         node: node.identity.node.as_str().to_owned(),
         instance: node.directory.instance().to_vec(),
-        replaces_instance: node.directory.replaces().map_or_else(Vec::new, |id| id.to_vec()),
+        replaces_instance: replaces.iter().map(|instance| instance.to_vec()).collect(),
         machine: node.directory.machine().to_vec(),
         site: node.identity.site.as_str().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -7,4 +7,5 @@ mod configuring;
 mod leasing;
 mod leaving;
 mod requests;
+mod retiring;
 mod standing;

@@ -5,15 +5,20 @@ use std::io::{self, IoSliceMut, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use super::{GO, YES, name_of};
+use super::{Before, DIRECTORY, GO, YES, name_of};
+use crate::state_file::DirectoryId;
 
 /// The other node answers from memory.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// A table of millions is written within this.
+const DISK: Duration = Duration::from_secs(120);
 
 /// Why nothing was taken over. The other node, if there is one, goes on.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +47,10 @@ pub struct Inherited(Mutex<HashMap<SocketAddr, OwnedFd>>);
 
 /// The conversation with the node that has the sockets, until "go".
 #[derive(Debug)]
-pub struct Taking(UnixStream);
+pub struct Taking {
+    stream: UnixStream,
+    other: Before,
+}
 
 /// The node before us, which still has connections.
 #[derive(Debug)]
@@ -83,8 +91,11 @@ impl Taking {
         addresses: &[SocketAddr],
         wanted: impl Fn(SocketAddr) -> bool,
     ) -> Result<(Self, Inherited), TakeError> {
-        let taking = Self(connect(addresses)?);
-        taking.0.set_read_timeout(Some(ANSWER))?;
+        let taking = Self {
+            stream: connect(addresses)?,
+            other: Before::Ends,
+        };
+        taking.stream.set_read_timeout(Some(ANSWER))?;
         let mut sockets = HashMap::new();
         for address in addresses.iter().filter(|address| wanted(**address)) {
             if let Some(socket) = taking.socket(*address)? {
@@ -95,12 +106,12 @@ impl Taking {
     }
 
     fn socket(&self, address: SocketAddr) -> Result<Option<OwnedFd>, TakeError> {
-        (&self.0).write_all(format!("{address}\n").as_bytes())?;
+        (&self.stream).write_all(format!("{address}\n").as_bytes())?;
         let mut answer = [0];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut beside = RecvAncillaryBuffer::new(&mut space);
         let received = recvmsg(
-            self.0.as_fd(),
+            self.stream.as_fd(),
             &mut [IoSliceMut::new(&mut answer)],
             &mut beside,
             RecvFlags::CMSG_CLOEXEC,
@@ -116,13 +127,39 @@ impl Taking {
         Ok(descriptor.filter(|_| answer[0] == YES))
     }
 
+    /// Asks for the state directory, if it is the other node's: both are processes of one node of a fleet then. Until "go" the
+    /// other one gets it back when we end.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn directory(&mut self, path: &Path) -> Result<(), TakeError> {
+        let Some(DirectoryId { device, inode }) = DirectoryId::of(path) else {
+            return Ok(());
+        };
+        (&self.stream).write_all(format!("{DIRECTORY} {device} {inode}\n").as_bytes())?;
+        // It writes all that it knows before it answers.
+        self.stream.set_read_timeout(Some(DISK))?;
+        let mut answer = [0];
+        (&self.stream).read_exact(&mut answer)?;
+        if answer[0] == YES {
+            self.other = Before::Retires;
+        }
+        Ok(())
+    }
+
+    /// What becomes of the other node.
+    #[must_use]
+    pub fn other(&self) -> Before {
+        self.other
+    }
+
     /// From here on this node serves, and the other accepts no more.
     ///
     /// # Errors
     /// The other node is gone, and its sockets are ours alone: never a reason not to serve.
     pub fn go(self) -> Result<Predecessor, TakeError> {
-        (&self.0).write_all(format!("{GO}\n").as_bytes())?;
-        Ok(Predecessor(self.0))
+        (&self.stream).write_all(format!("{GO}\n").as_bytes())?;
+        Ok(Predecessor(self.stream))
     }
 }
 

@@ -86,7 +86,8 @@ impl Service<Request<Incoming>> for Requests {
         let (number, busy) = connection.activity.begin();
         let policy = connection.front.node.policy();
         let most = policy.fleet.http.max_keepalive_requests;
-        let last = if most > 0 && number >= most {
+        let retiring = connection.front.node.knowledge.sessions().is_retiring();
+        let last = if retiring || (most > 0 && number >= most) {
             connection.enough.notify_one();
             Last::Yes
         } else {

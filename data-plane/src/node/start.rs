@@ -1,4 +1,4 @@
-//! Building a node: load what it knows, bind every socket, then serve.
+//! Building a node: bind every socket, load what it knows, then serve.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,13 +26,14 @@ use crate::admin::{AdminSocket, Api};
 use crate::backend::loops::OwnListeners;
 use crate::backend::{self, Backends};
 use crate::feed::{Feed, Host};
-use crate::hand_over::{Inherited, Offer, TakeError, Taking};
+use crate::hand_over::{self, Inherited, Offer, TakeError, Taking};
 use crate::listen::{self, BindError, Bound, Entry, Limits, Room, bind_all};
 use crate::policy::Policy;
 use crate::report::Report;
 use crate::session::{self, Front, Speaks};
 use crate::sessions::WaitPolicy;
 use crate::source::{self, Knowledge, Readiness};
+use crate::state_file::Estate;
 use crate::tls::{InvalidServerTls, ServerTls};
 
 /// Between two looks at who is idle: an idle session may live this much longer than `bridge_idle`.
@@ -73,6 +74,9 @@ pub enum StartError {
     /// What a node of a fleet needs cannot be used.
     #[error(transparent)]
     Fleet(#[from] source::fleet::OpenError),
+    /// The node that is taken over from does not answer any more.
+    #[error(transparent)]
+    TakeOver(#[from] TakeError),
 }
 
 /// What a node does not make by itself.
@@ -133,9 +137,14 @@ impl Running {
         if tokio::time::timeout(READY_WITHIN, ready).await.is_err() {
             return Err(TakeError::NotReady(READY_WITHIN));
         }
+        let other = taking.other();
         let predecessor = taking.go();
         self.open.cancel();
         tracing::info!("the sockets are taken over");
+        if other == hand_over::Before::Retires {
+            // It answers for itself, and the state directory says when it is gone.
+            return Ok(());
+        }
         let node = Arc::clone(&self.node);
         tokio::spawn(async move {
             if let Ok(predecessor) = predecessor
@@ -195,7 +204,7 @@ pub async fn start_behind(
 ) -> Result<Running, StartError> {
     let Before {
         sockets: inherited,
-        taking,
+        mut taking,
     } = before;
     let mut offer = Offer::default();
     let started = config.clone();
@@ -210,7 +219,6 @@ pub async fn start_behind(
     let report = Arc::new(report);
     let room = Room::for_descriptors(descriptors);
     say_limits(descriptors, room);
-    let (knowledge, feed) = knowledge(&config, room, &report, breaker_changes).await?;
     let others = config.admin.iter().map(|admin| admin.bind);
     let others: Vec<SocketAddr> = others
         .chain(config.metrics.iter().map(|metrics| metrics.bind))
@@ -230,7 +238,6 @@ pub async fn start_behind(
     if let (Some(admin), Some(socket)) = (&config.admin, &admin_socket) {
         offer.add(admin.bind, socket.socket());
     }
-    let admin = config.admin;
     let pages = match (config.metrics, page) {
         (Some(Metrics { bind }), Some(page)) => {
             let pages = match inherited.take(bind) {
@@ -243,6 +250,16 @@ pub async fn start_behind(
         }
         _ => None,
     };
+    // Last: what can fail before it has nothing to undo.
+    if let (Some(taking), Source::ControlPlane(link)) = (&mut taking, &config.source) {
+        taking.directory(&link.state_dir)?;
+    }
+    let (knowledge, feed) = knowledge(&config, room, &report, breaker_changes).await?;
+    let feed = feed.map(|(feed, estate)| {
+        offer.leave(estate);
+        feed
+    });
+    let admin = config.admin;
     let backends = Arc::new(Backends::new(
         OwnListeners::new(addresses.clone()),
         backend::Limits::from(&config.server),
@@ -268,12 +285,13 @@ pub async fn start_behind(
     let mut running = serve(node, fronts, addresses, room, started);
     running.offer = offer;
     running.longest_dialogue = longest_dialogue.unwrap_or_default();
-    running.taking = taking;
-    if running.taking.is_some() {
-        running.node.knowledge.sessions().follow_a_predecessor();
-    } else {
-        running.open.cancel();
+    match taking.as_ref().map(Taking::other) {
+        Some(hand_over::Before::Ends) => running.node.knowledge.sessions().follow_a_predecessor(),
+        // It answers for its own sessions.
+        Some(hand_over::Before::Retires) => {}
+        None => running.open.cancel(),
     }
+    running.taking = taking;
     if let Some(feed) = feed {
         let stop = running.feed_stop.clone();
         let host: Arc<dyn Host> = Arc::clone(&running.node) as Arc<dyn Host>;
@@ -352,7 +370,7 @@ async fn knowledge(
     room: Room,
     report: &Arc<Report>,
     news: UnboundedReceiver<wire::Breaker>,
-) -> Result<(Arc<Knowledge>, Option<Feed>), StartError> {
+) -> Result<(Arc<Knowledge>, Option<(Feed, Arc<Estate>)>), StartError> {
     let waits = waits(room);
     match &config.source {
         Source::Alone(alone) => {
@@ -360,9 +378,9 @@ async fn knowledge(
             Ok((knowledge, None))
         }
         Source::ControlPlane(link) => {
-            let (knowledge, feed) =
+            let (knowledge, feed, estate) =
                 source::fleet::open(link, &config.listeners, waits, Arc::clone(report), news)?;
-            Ok((knowledge, Some(feed)))
+            Ok((knowledge, Some((feed, estate))))
         }
     }
 }

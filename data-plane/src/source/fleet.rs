@@ -18,7 +18,7 @@ use crate::feed::{self, Feed, Identity, Membership};
 use crate::lease::{self, asking::Asking};
 use crate::report::Report;
 use crate::sessions::{Sessions, WaitPolicy};
-use crate::state_file::{Directory, DirectoryError, Mark, Recovered, Snapshot, Torn, Writer};
+use crate::state_file::{Directory, DirectoryError, Estate, Mark, Recovered, Snapshot, Torn, Writer};
 use crate::table::{Policy, Table};
 
 /// A node of a fleet that cannot start.
@@ -47,15 +47,16 @@ pub fn open(
     waits: WaitPolicy,
     report: Arc<Report>,
     breaker_changes: mpsc::UnboundedReceiver<wire::Breaker>,
-) -> Result<(Arc<Knowledge>, Feed), OpenError> {
+) -> Result<(Arc<Knowledge>, Feed, Arc<Estate>), OpenError> {
     let credentials = Credentials::load(Files {
         ca: link.ca.clone(),
         cert: link.cert.clone(),
         key: link.key.clone(),
     })?;
     let (knowledge, node) = prepare(link, listeners, waits, report, breaker_changes)?;
+    let estate = node.estate();
     let feed = Feed::new(node, link.endpoints.clone(), credentials);
-    Ok((knowledge, feed))
+    Ok((knowledge, feed, estate))
 }
 
 /// All of it but the way to the control plane.
@@ -66,7 +67,7 @@ pub(crate) fn prepare(
     report: Arc<Report>,
     breaker_changes: mpsc::UnboundedReceiver<wire::Breaker>,
 ) -> Result<(Arc<Knowledge>, feed::Node), OpenError> {
-    let directory = Directory::open(&link.state_dir)?;
+    let directory = Arc::new(Directory::open(&link.state_dir)?);
     let (recovered, prepared) = Writer::recover(&directory)?;
     let mut table = remembered(recovered);
     let ours = listeners.iter().map(|listener| ReportedListener {
@@ -82,7 +83,8 @@ pub(crate) fn prepare(
     let (sessions, stuck) = Sessions::new(table, waits, report);
     if prepared.mark() == Mark::Left {
         tracing::warn!(
-            "this node has left the fleet: nobody is served until it has been registered anew and has synced"
+            "this node has left the fleet, or was handed over: nobody is served until it has been registered anew and has \
+             synced"
         );
         sessions.leave();
     }

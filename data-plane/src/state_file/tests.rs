@@ -16,6 +16,7 @@ use mailswitch_proto::revision::{Digest, Position, Revision};
 use parking_lot::Mutex;
 use prost::Message as _;
 
+mod handing;
 mod running;
 
 use super::journal::{FILE, Journal};

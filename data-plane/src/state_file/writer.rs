@@ -3,8 +3,12 @@
 //!
 //! A disk that fails does not stop the node: it goes on serving from memory, acknowledges nothing that it could not
 //! keep, says so, and tries to write the whole file anew.
+//!
+//! A process that has handed its directory over has no disk: from then on what it knows may be acknowledged from memory,
+//! because nobody ever starts again as this instance (decision 0027).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,9 +17,10 @@ use bytes::Bytes;
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::id::FleetId;
 use mailswitch_proto::revision::{Digest, Position, Revision};
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::{oneshot, watch};
 
-use super::directory::{Directory, DirectoryError};
+use super::directory::{Directory, DirectoryError, TakenBack};
 use super::format::Mark;
 use super::journal::Journal;
 use super::recover::Recovered;
@@ -87,12 +92,47 @@ enum Command {
     },
     Rewrite,
     Mark(Mark),
+    HandOver(Arc<Directory>, oneshot::Sender<Result<(), DirectoryError>>),
+    TakeBack(Arc<Directory>, oneshot::Sender<Result<TakenBack, DirectoryError>>),
+}
+
+/// Where the thread writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    Ours,
+    /// Another process has it.
+    HandedOver,
+}
+
+/// The way to the thread, for whoever hands the directory over. It outlives the writer, and then reaches nobody.
+#[derive(Debug, Clone)]
+pub(super) struct Keeper(Arc<Mutex<Option<Sender<Command>>>>);
+
+impl Keeper {
+    /// Everything is on the disk, with the mark and without this instance; from then on nothing is written.
+    pub(super) fn hand_over(&self, directory: &Arc<Directory>) -> Result<(), DirectoryError> {
+        self.ask(|reply| Command::HandOver(Arc::clone(directory), reply))
+            .unwrap_or_else(|| Err(DirectoryError::HandedOver(directory.path().to_owned())))
+    }
+
+    /// Everything is on the disk again.
+    pub(super) fn take_back(&self, directory: &Arc<Directory>) -> Result<TakenBack, DirectoryError> {
+        self.ask(|reply| Command::TakeBack(Arc::clone(directory), reply))
+            .unwrap_or_else(|| Err(DirectoryError::HandedOver(directory.path().to_owned())))
+    }
+
+    /// None: the thread is gone.
+    fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.0.lock().as_ref()?.send(command(reply)).ok()?;
+        answer.blocking_recv().ok()
+    }
 }
 
 /// Hands changes to the thread.
 #[derive(Debug)]
 pub struct Writer {
-    commands: Option<Sender<Command>>,
+    commands: Keeper,
     durable: watch::Receiver<Durable>,
     thread: Option<JoinHandle<()>>,
 }
@@ -136,8 +176,12 @@ impl Writer {
         self.durable.clone()
     }
 
+    pub(super) fn keeper(&self) -> Keeper {
+        self.commands.clone()
+    }
+
     fn send(&self, command: Command) {
-        if let Some(commands) = &self.commands {
+        if let Some(commands) = &*self.commands.0.lock() {
             // A thread that is gone says so by never acknowledging.
             let _ = commands.send(command);
         }
@@ -147,7 +191,7 @@ impl Writer {
 impl Drop for Writer {
     /// What was handed over is on disk when the writer is gone.
     fn drop(&mut self) {
-        self.commands = None;
+        *self.commands.0.lock() = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -188,12 +232,13 @@ impl Prepared {
             snapshot: Box::new(snapshot),
             published,
             synced_at: Instant::now(),
+            disk: Disk::Ours,
         };
         let thread = std::thread::Builder::new()
             .name("state-file".to_owned())
             .spawn(move || worker.run(&received))?;
         Ok(Writer {
-            commands: Some(commands),
+            commands: Keeper(Arc::new(Mutex::new(Some(commands)))),
             durable,
             thread: Some(thread),
         })
@@ -209,6 +254,7 @@ struct Worker {
     snapshot: Box<dyn Fn() -> Option<Snapshot> + Send>,
     published: watch::Sender<Durable>,
     synced_at: Instant,
+    disk: Disk,
 }
 
 impl Worker {
@@ -233,6 +279,7 @@ impl Worker {
         match &self.journal {
             Some(journal) if journal.is_dirty() => WRITE_BEHIND.saturating_sub(self.synced_at.elapsed()),
             Some(_) => Duration::from_secs(3600),
+            None if self.disk != Disk::Ours => Duration::from_secs(3600),
             None if self.published.borrow().failure.is_some() => RETRY,
             None => Duration::from_secs(3600),
         }
@@ -281,6 +328,13 @@ impl Worker {
         let mut sync = Sync::Behind;
         for command in together {
             match command {
+                Command::HandOver(directory, reply) => {
+                    let _ = reply.send(self.hand_over(&directory));
+                }
+                Command::TakeBack(directory, reply) => {
+                    let _ = reply.send(self.take_back(&directory));
+                }
+                command if self.disk != Disk::Ours => self.remember(command),
                 Command::Rewrite => self.rewrite()?,
                 Command::Mark(mark) => {
                     self.mark = mark;
@@ -324,6 +378,69 @@ impl Worker {
             self.synced_at = Instant::now();
         }
         Ok(())
+    }
+
+    /// The mark first: whoever starts in this directory from now on serves nobody before it has been registered and has synced,
+    /// so that what is acknowledged from memory binds it, too. Then this instance leaves the directory.
+    fn hand_over(&mut self, directory: &Directory) -> Result<(), DirectoryError> {
+        if self.disk != Disk::Ours {
+            return Ok(());
+        }
+        let wanted = self.mark;
+        self.mark = Mark::Left;
+        let marked = match &mut self.journal {
+            Some(journal) => journal.set_mark(Mark::Left),
+            None => self.rewrite(),
+        };
+        let handed_over = marked
+            .map_err(|source| DirectoryError::Io {
+                path: self.directory.clone(),
+                what: "the state file cannot be written",
+                source,
+            })
+            .and_then(|()| directory.hand_over());
+        match handed_over {
+            Ok(()) => {
+                self.journal = None;
+                self.disk = Disk::HandedOver;
+                self.mark = wanted;
+            }
+            Err(_) => {
+                self.mark = wanted;
+                if let Some(journal) = &mut self.journal
+                    && journal.set_mark(wanted).is_err()
+                {
+                    // It bears the mark: a restart would sync first. The next file is right.
+                    self.journal = None;
+                }
+            }
+        }
+        handed_over
+    }
+
+    fn take_back(&mut self, directory: &Directory) -> Result<TakenBack, DirectoryError> {
+        if self.disk == Disk::Ours {
+            return Ok(TakenBack::Yes);
+        }
+        let taken = directory.take_back(|| self.rewrite());
+        match taken {
+            Ok(TakenBack::Yes) => self.disk = Disk::Ours,
+            Ok(TakenBack::NotYet) | Err(_) => self.journal = None,
+        }
+        taken
+    }
+
+    /// Without a disk.
+    fn remember(&mut self, command: Command) {
+        match command {
+            Command::Append { at, .. } => self.written = Some(at),
+            Command::Rewrite => {
+                let snapshot = (self.snapshot)();
+                self.written = snapshot.map(|snapshot| snapshot.position()).or(self.written);
+            }
+            Command::Mark(mark) => self.mark = mark,
+            Command::HandOver(..) | Command::TakeBack(..) => {}
+        }
     }
 
     fn rewrite(&mut self) -> std::io::Result<()> {

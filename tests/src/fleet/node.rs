@@ -69,7 +69,7 @@ impl Node {
         ports: &[SocketAddr],
         trust: Option<&Path>,
     ) -> Result<Self> {
-        let process = Self::spawn(&name, &directory, &config, trust)?;
+        let process = Self::spawn(&name, &directory.join("log"), &config, &[], trust)?;
         let mut node = Self {
             name,
             process,
@@ -89,14 +89,14 @@ impl Node {
         Ok(node)
     }
 
-    fn spawn(name: &str, directory: &Path, config: &Path, trust: Option<&Path>) -> Result<Process> {
+    fn spawn(name: &str, log: &Path, config: &Path, more: &[&str], trust: Option<&Path>) -> Result<Process> {
         let mut command = Command::new(program("mailswitch-data-plane")?);
-        command.arg(config);
+        command.args(more).arg(config);
         if let Some(trust) = trust {
             // The platform's trust store, for the backends' certificates.
             command.env("SSL_CERT_FILE", trust);
         }
-        Process::start(name, command, &directory.join("log"))
+        Process::start(name, command, log)
     }
 
     fn wait_listens(&mut self) -> Result<()> {
@@ -107,8 +107,25 @@ impl Node {
 
     /// Starts the process again, from what is on its disk.
     pub fn restart(&mut self, ca: &Ca) -> Result<()> {
-        self.process = Self::spawn(&self.name, &self.directory, &self.config, Some(ca.pem()))?;
+        let log = self.directory.join("log");
+        self.process = Self::spawn(&self.name, &log, &self.config, &[], Some(ca.pem()))?;
         self.wait_listens()
+    }
+
+    /// Starts a process that takes over from the one that runs; its log is of its own.
+    pub fn succeed(&self, ca: &Ca, generation: u32) -> Result<Process> {
+        let log = self.directory.join(format!("log-{generation}"));
+        Self::spawn(&self.name, &log, &self.config, &["--take-over"], Some(ca.pem()))
+    }
+
+    /// Upgrades it in place: the process that ran before, which keeps its sessions.
+    pub fn upgrade(&mut self, ca: &Ca, generation: u32) -> Result<Process> {
+        let mut next = self.succeed(ca, generation)?;
+        let log = self.directory.join(format!("log-{generation}"));
+        next.wait_ready(Duration::from_secs(60), || {
+            std::fs::read_to_string(&log).is_ok_and(|log| log.contains("ready"))
+        })?;
+        Ok(std::mem::replace(&mut self.process, next))
     }
 
     /// What its log says.

@@ -126,7 +126,7 @@ async fn a_goodbye_is_repeated_until_the_node_is_resumed_and_then_it_is_another_
     assert_eq!(node.look("ann@example.org"), LEFT, "not before it is registered");
     stream.given_up().await;
     let (mut stream, hello) = plane.accept().await;
-    assert!(!hello.left && hello.instance != instance && hello.replaces_instance == instance);
+    assert!(!hello.left && hello.instance != instance && hello.replaces_instance == [instance]);
     stream
         .welcome(wire::Welcome {
             registered_revision: at.revision.0 + 1,
@@ -153,7 +153,7 @@ async fn a_node_that_starts_with_the_mark_serves_nobody_until_it_is_registered_a
     assert_eq!(node.look("ann@example.org"), LEFT);
     let (mut stream, hello) = plane.accept().await;
     assert!(!hello.left, "who starts comes back");
-    assert!(hello.instance != instance && hello.replaces_instance == instance);
+    assert!(hello.instance != instance && hello.replaces_instance == [instance]);
     let welcome = wire::Welcome {
         registered_revision: at.revision.0 + 1,
         newly_registered: true,

@@ -30,6 +30,7 @@ use crate::route::Look;
 use crate::sessions::{About, ActingFor, SessionId, WaitPolicy};
 use crate::source::Knowledge;
 use crate::source::fleet::prepare;
+use crate::state_file::Estate;
 
 pub(super) const FLEET: [u8; 16] = [7; 16];
 pub(super) const HASH: HashKey = HashKey([6; 16]);
@@ -323,6 +324,7 @@ pub(super) fn example() -> Vec<wire::Change> {
 /// A node that runs against the endpoints.
 pub(super) struct Node {
     pub(super) knowledge: Arc<Knowledge>,
+    pub(super) estate: Arc<Estate>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
 }
@@ -343,6 +345,7 @@ impl Node {
         };
         let (report, news) = Report::new();
         let (knowledge, node) = prepare(&link, &[], WaitPolicy::default(), Arc::new(report), news).unwrap();
+        let estate = node.estate();
         let feed = Feed {
             connect: Box::new(Plain),
             endpoints: link.endpoints,
@@ -354,9 +357,33 @@ impl Node {
         }));
         Self {
             knowledge,
+            estate,
             stop: Some(stop),
             running,
         }
+    }
+
+    /// Waits until it ends by itself.
+    pub(super) async fn ended(self) {
+        tokio::time::timeout(PATIENCE, self.running)
+            .await
+            .expect("it goes on")
+            .unwrap();
+    }
+
+    /// As `kill -9` ends it: it says nothing more, and its locks are free.
+    pub(super) async fn killed(self) {
+        self.running.abort();
+        let _ = self.running.await;
+    }
+
+    /// Hands its state directory over.
+    pub(super) async fn hands_over(&self) {
+        let estate = Arc::clone(&self.estate);
+        tokio::task::spawn_blocking(move || estate.hand_over())
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     /// Ends it in order: everything that it applied is on disk then.

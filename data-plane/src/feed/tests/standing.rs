@@ -77,7 +77,7 @@ async fn a_restarted_node_says_where_it_stands_and_whom_it_replaces() {
         assert_eq!(hello.known_revision, at.revision.0);
         assert_eq!(hello.known_digest, at.digest.to_vec());
         assert_eq!(hello.fleet, FLEET);
-        assert!(!hello.replaces_instance.is_empty() && hello.replaces_instance != hello.instance);
+        assert!(!hello.replaces_instance.is_empty() && hello.replaces_instance != [hello.instance.clone()]);
         stream.welcome(wire::Welcome::default()).await;
         let at = stream.delta(at, vec![mapped(&["cyd@example.org"], "new")]).await;
         stream.applied(at).await;
@@ -87,7 +87,7 @@ async fn a_restarted_node_says_where_it_stands_and_whom_it_replaces() {
     };
     let node = Node::start(directory.path(), &[plane.address]);
     let (_stream, hello) = plane.accept().await;
-    assert_eq!(hello.replaces_instance, first);
+    assert_eq!(hello.replaces_instance, [first]);
     node.stop().await;
 }
 
@@ -101,7 +101,7 @@ async fn a_node_whose_instance_another_process_has_comes_back_under_one_of_its_o
         .refuse(tonic::Status::already_exists("its directory was copied"))
         .await;
     let (stream, hello) = plane.accept().await;
-    assert!(hello.instance != shared.instance && hello.replaces_instance == shared.instance);
+    assert!(hello.instance != shared.instance && hello.replaces_instance == [shared.instance]);
     assert_eq!(hello.process, shared.process);
     stream.welcome(wire::Welcome::default()).await;
     node.stop().await;
@@ -194,7 +194,7 @@ async fn a_process_that_is_welcomed_as_diverged_leaves_whom_it_replaces_to_be_re
 
     let node = Node::start(directory.path(), &[plane.address]);
     let (mut stream, hello) = plane.accept().await;
-    assert_eq!(hello.replaces_instance, registered);
+    assert_eq!(hello.replaces_instance, std::slice::from_ref(&registered));
     let welcome = wire::Welcome {
         diverged: true,
         ..wire::Welcome::default()
@@ -207,7 +207,7 @@ async fn a_process_that_is_welcomed_as_diverged_leaves_whom_it_replaces_to_be_re
     // Its successor speaks for it, and still for the one that is registered.
     let _node = Node::start(directory.path(), &[plane.address]);
     let (_stream, hello) = plane.accept().await;
-    assert_eq!(hello.replaces_instance, registered);
+    assert_eq!(hello.replaces_instance, std::slice::from_ref(&registered));
     assert_eq!(hello.instance, unregistered);
 }
 

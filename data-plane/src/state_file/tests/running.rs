@@ -207,16 +207,16 @@ fn the_next_start_replaces_the_instance_that_was_welcomed_and_takes_up_one_that_
     let open = || Directory::open(directory.path()).unwrap();
     let first = open();
     let id = first.instance();
-    assert_eq!(first.replaces(), None);
+    assert_eq!(first.replaces(), []);
     drop(first);
     // It said Hello and heard nothing: it may be registered.
     let second = open();
-    assert_eq!((second.instance(), second.replaces()), (id, None));
-    second.welcomed().unwrap();
+    assert_eq!((second.instance(), second.replaces()), (id, Vec::new()));
+    second.welcomed(&[]).unwrap();
     drop(second);
     let third = open();
     assert_ne!(third.instance(), id);
-    assert_eq!(third.replaces(), Some(id));
+    assert_eq!(third.replaces(), [id]);
     let machine = third.machine();
     drop(third);
     assert_eq!(open().machine(), machine);
@@ -225,15 +225,15 @@ fn the_next_start_replaces_the_instance_that_was_welcomed_and_takes_up_one_that_
 #[test]
 fn a_process_that_goes_on_under_a_new_instance_is_replaced_as_if_it_had_restarted() {
     let directory = tempfile::tempdir().unwrap();
-    let mut opened = Directory::open(directory.path()).unwrap();
+    let opened = Directory::open(directory.path()).unwrap();
     let first = opened.instance();
-    opened.welcomed().unwrap();
+    opened.welcomed(&[]).unwrap();
     opened.renew().unwrap();
     let second = opened.instance();
     assert_ne!(second, first);
-    assert_eq!(opened.replaces(), Some(first));
+    assert_eq!(opened.replaces(), [first]);
     drop(opened);
     // It may have said Hello, and be registered: it is taken up again.
     let next = Directory::open(directory.path()).unwrap();
-    assert_eq!((next.instance(), next.replaces()), (second, Some(first)));
+    assert_eq!((next.instance(), next.replaces()), (second, vec![first]));
 }
