@@ -84,12 +84,18 @@ pub fn apply(bytes: &[u8], parsed: &Parsed, identifier: &Identifier, edit: Edit<
             }
         },
     };
-    let kept = lines
+    let kept: Vec<u8> = lines
         .iter()
         .enumerate()
         .filter(|(at, _)| !removed.iter().any(|line| index(*line) == *at))
-        .flat_map(|(_, line)| line.iter().copied());
-    Some(mark.bytes().chain(kept).collect())
+        .flat_map(|(_, line)| line.iter().copied())
+        .collect();
+    // A line that comes first now and begins with the character would lose it: the file gets a mark before it.
+    let mark = match kept.starts_with(BYTE_ORDER_MARK.as_bytes()) {
+        true => BYTE_ORDER_MARK,
+        false => mark,
+    };
+    Some([mark.as_bytes(), kept.as_slice()].concat())
 }
 
 fn index(line: u32) -> usize {
@@ -131,4 +137,30 @@ fn redirected(line: &[u8], destination: &str) -> Vec<u8> {
     let start = second.as_ptr() as usize - text.as_ptr() as usize;
     let end = start + second.len();
     [&text[..start], destination, &text[end..]].concat().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use mailswitch_proto::identifier::Normalization;
+
+    use super::*;
+    use crate::mapping_file::parse;
+
+    /// Found by the fuzz target.
+    #[test]
+    fn a_line_that_comes_first_when_another_is_removed_keeps_its_first_character() {
+        let normalization = Normalization::AsPresented;
+        let ann = Identifier::normalized("ann", &normalization).unwrap();
+        for before in ["ann new\n\u{feff}bob new\n", "\u{feff}ann new\n\u{feff}bob new\n"] {
+            let parsed = parse(before.as_bytes(), &normalization);
+            let removed = apply(before.as_bytes(), &parsed, &ann, Edit::Remove).unwrap();
+            let after = parse(&removed, &normalization);
+            let left: Vec<&str> = after
+                .entries
+                .iter()
+                .map(|entry| entry.identifier.as_str())
+                .collect();
+            assert_eq!(left, ["\u{feff}bob"]);
+        }
+    }
 }
