@@ -13,7 +13,7 @@ use mailswitch_config::protocol::Keyword as _;
 use mailswitch_config::{CertificateName, DestinationName, Protocol};
 use mailswitch_proto::fleet::v1 as wire;
 use mailswitch_proto::revision::Revision;
-use mailswitch_sources::Found;
+use mailswitch_sources::{Found, Origin};
 use mailswitch_telemetry::{NodeInstruments, name};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::UpDownCounter;
@@ -194,10 +194,11 @@ impl Report {
 
     /// A login asked the mappings of a lone node.
     pub fn looked_up(&self, found: &Found) {
-        let result = match (found.cached, found.origin.is_of_a_failing_store()) {
+        let result = match (found.cached, found.origin) {
             (true, _) => "hit",
-            (false, false) => "miss",
-            (false, true) => "failed",
+            (false, Origin::Mapping | Origin::Default) => "miss",
+            (false, Origin::RememberedMapping | Origin::RememberedDefault) => "stale",
+            (false, Origin::Error) => "failed",
         };
         let result = KeyValue::new(name::OUTCOME, result);
         self.instruments.mapping_lookups.add(1, &[result]);

@@ -4,6 +4,7 @@
 mod certificates;
 mod example;
 mod fleet;
+mod metrics;
 mod process;
 
 use std::{

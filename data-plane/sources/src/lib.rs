@@ -8,6 +8,7 @@
 //! - `flights`: one lookup for all who miss the same identifier.
 //! - `list`: all that a store has, for an import into a fleet.
 //! - `health`: a store that fails is said once, not once per login.
+//! - `probe`: a store is asked once, for `check`.
 //!
 //! It is a crate of its own so that the drivers are built once (`docs/decisions/0024-sources-are-a-crate.md`). It knows no sessions and no sockets
 //! of clients. Tables hold keyed hashes, never logins.
@@ -20,6 +21,7 @@ mod flights;
 mod health;
 pub mod list;
 mod mappings;
+mod probe;
 mod redis;
 mod sql;
 mod store;
@@ -29,4 +31,5 @@ pub use file::FileError;
 pub use mappings::{
     Counted, Found, Mappings, OpenError, Origin, Prepared, Removal, Seen, Setup, Stats, What, WriteError,
 };
+pub use probe::{Probed, TakesChanges, probe};
 pub use store::StoreError;

@@ -12,7 +12,7 @@ use mailswitch_config::table::mapping::Redis as Settings;
 use mailswitch_proto::identifier::Identifier;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError};
 use tokio::time::timeout;
 
 use crate::store::{Existed, StoreError};
@@ -236,6 +236,10 @@ fn explain(error: &RedisError, about: &str) -> StoreError {
         "" => error.to_string(),
         about => error.to_string().replace(about, "…"),
     };
+    // Its connection is lost by that, too.
+    if error.kind() == ErrorKind::AuthenticationFailed {
+        return StoreError::Refused(said);
+    }
     if is_of_the_connection(error) {
         return StoreError::Unreachable(said);
     }

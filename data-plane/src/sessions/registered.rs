@@ -252,7 +252,11 @@ impl Registered {
             None => mappings
                 .route(identifier, Counted::Login)
                 .map(|found| {
-                    self.sessions.report().looked_up(&found);
+                    let report = self.sessions.report();
+                    report.looked_up(&found);
+                    if !found.cached {
+                        report.cached(mappings.stats().entries);
+                    }
                     Some(found)
                 })
                 .boxed(),

@@ -9,7 +9,7 @@ use mailswitch_sources::list::{Goes, Listed, of_redis, of_sql};
 use mailswitch_tests::place::Place;
 use mailswitch_tests::redis::Redis;
 
-use crate::stores::{Server, Sqlite, mariadb, postgres};
+use crate::servers::{Server, Sqlite, mariadb, postgres};
 
 const SOON: Duration = Duration::from_secs(10);
 const EVERY: &str = "SELECT login FROM placement";

@@ -6,5 +6,6 @@ mod file;
 mod list;
 mod races;
 mod rig;
+mod servers;
 mod stores;
 mod tls;

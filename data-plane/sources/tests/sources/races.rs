@@ -11,7 +11,7 @@ use mailswitch_tests::postgres::Postgres;
 use mailswitch_tests::when::wait_until;
 
 use crate::rig::{fleet, goes_to, login, named, open_with, who};
-use crate::stores::{Server as _, Sqlite, mappings_of, postgres};
+use crate::servers::{Server as _, Sqlite, mappings_of, postgres};
 
 /// A query that waits for a lock after it has begun: it answers what stood there when it began.
 struct Slow {

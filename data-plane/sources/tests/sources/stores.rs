@@ -1,185 +1,17 @@
 //! What every store does alike, each with its real server: answer, take changes, freeze, die, come back.
 
-use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
 use mailswitch_config::secret::StoreUrl;
-use mailswitch_config::table::mapping::{Mapping, MappingStore, Redis as RedisTable, Sql as SqlTable};
+use mailswitch_config::table::mapping::{Mapping, MappingStore};
 use mailswitch_sources::{Mappings, OpenError, Origin, Removal, StoreError};
-use mailswitch_tests::mariadb::MariaDb;
 use mailswitch_tests::place::Place;
-use mailswitch_tests::postgres::Postgres;
 use mailswitch_tests::redis::Redis;
 use nix::sys::signal::Signal;
 
 use crate::rig::{fleet, goes_to, login, named, open, open_with, who};
-
-/// A server that mappings are read from.
-pub(crate) trait Server {
-    fn store(&self) -> MappingStore;
-    /// Behind our back, as another program would.
-    fn write(&self, login: &str, destination: &str) -> Result<()>;
-    fn signal(&self, signal: Signal) -> Result<()>;
-    fn kill(&mut self) -> Result<()>;
-    fn restart(&mut self) -> Result<()>;
-}
-
-impl Server for Redis {
-    fn store(&self) -> MappingStore {
-        redis_at(&format!("{}/3", self.url()))
-    }
-
-    fn write(&self, login: &str, destination: &str) -> Result<()> {
-        self.ask(&["-n", "3", "SET", &format!("route:{login}"), destination])?;
-        Ok(())
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        self.process.signal(signal)
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        self.process.kill_dash_nine()
-    }
-
-    fn restart(&mut self) -> Result<()> {
-        Self::restart(self)
-    }
-}
-
-pub(crate) fn redis_at(url: &str) -> MappingStore {
-    MappingStore::Redis(RedisTable {
-        url: StoreUrl::new(url.to_owned()),
-        key_prefix: "route:".to_owned(),
-        pool_size: 3,
-    })
-}
-
-const TABLE: &str = "CREATE TABLE placement (login VARCHAR(200) PRIMARY KEY, node VARCHAR(200))";
-
-impl Server for Postgres {
-    fn store(&self) -> MappingStore {
-        postgres_at(&self.url())
-    }
-
-    fn write(&self, login: &str, destination: &str) -> Result<()> {
-        let statement = format!(
-            "INSERT INTO placement VALUES ('{login}', '{destination}') ON CONFLICT (login) DO UPDATE SET node = excluded.node"
-        );
-        self.sql("mailswitch", &statement).map(|_| ())
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        Self::signal(self, signal)
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        Self::kill(self)
-    }
-
-    fn restart(&mut self) -> Result<()> {
-        Self::restart(self)
-    }
-}
-
-/// The statements of example 7c.
-pub(crate) fn postgres_at(url: &str) -> MappingStore {
-    MappingStore::Sql(SqlTable {
-        url: StoreUrl::new(url.to_owned()),
-        query: "SELECT node FROM placement WHERE login = $1".to_owned(),
-        pool_size: 3,
-        upsert_query: Some(
-            "INSERT INTO placement(login, node) VALUES ($1, $2) ON CONFLICT (login) DO UPDATE SET node = excluded.node"
-                .to_owned(),
-        ),
-        delete_query: Some("DELETE FROM placement WHERE login = $1".to_owned()),
-    })
-}
-
-pub(crate) fn postgres(place: &Place) -> Postgres {
-    let server = Postgres::start(place).unwrap();
-    server.sql("mailswitch", TABLE).unwrap();
-    server
-}
-
-impl Server for MariaDb {
-    fn store(&self) -> MappingStore {
-        mariadb_at(&self.url())
-    }
-
-    fn write(&self, login: &str, destination: &str) -> Result<()> {
-        self.sql(&format!(
-            "REPLACE INTO mail.placement VALUES ('{login}', '{destination}')"
-        ))
-        .map(|_| ())
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        self.process.signal(signal)
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        self.process.kill_dash_nine()
-    }
-
-    fn restart(&mut self) -> Result<()> {
-        Self::restart(self)
-    }
-}
-
-pub(crate) fn mariadb_at(url: &str) -> MappingStore {
-    MappingStore::Sql(SqlTable {
-        url: StoreUrl::new(url.to_owned()),
-        query: "SELECT node FROM placement WHERE login = ?".to_owned(),
-        pool_size: 3,
-        upsert_query: Some("REPLACE INTO placement VALUES (?, ?)".to_owned()),
-        delete_query: Some("DELETE FROM placement WHERE login = ?".to_owned()),
-    })
-}
-
-pub(crate) fn mariadb(place: &Place) -> MariaDb {
-    let server = MariaDb::start(place, None).unwrap();
-    server.sql(&format!("USE mail; {TABLE}")).unwrap();
-    server
-}
-
-/// No server, but a file that another program may write, too.
-pub(crate) struct Sqlite {
-    pub(crate) path: PathBuf,
-}
-
-impl Sqlite {
-    pub(crate) fn new(place: &Place) -> Self {
-        let sqlite = Self {
-            path: place.path().join("routes.db"),
-        };
-        sqlite.sql(TABLE).unwrap();
-        sqlite
-    }
-
-    pub(crate) fn sql(&self, statement: &str) -> Result<()> {
-        let output = Command::new("sqlite3").arg(&self.path).arg(statement).output()?;
-        ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
-    }
-
-    pub(crate) fn store(&self) -> MappingStore {
-        MappingStore::Sql(SqlTable {
-            url: StoreUrl::new(format!("sqlite://{}", self.path.display())),
-            query: "SELECT node FROM placement WHERE login = ?1".to_owned(),
-            pool_size: 3,
-            upsert_query: Some("INSERT OR REPLACE INTO placement VALUES (?1, ?2)".to_owned()),
-            delete_query: Some("DELETE FROM placement WHERE login = ?1".to_owned()),
-        })
-    }
-}
+use crate::servers::{Server, Sqlite, changed, mariadb, mariadb_at, postgres, postgres_at, redis_at};
 
 /// Nothing is cached, and errors count for no longer than a moment: every look asks the store.
 pub(crate) fn always_asked(store: MappingStore) -> Mapping {
@@ -199,7 +31,10 @@ async fn origin(mappings: &Mappings, of: &str) -> (String, Origin) {
 /// Asks until the store is asked again.
 async fn until_it_answers(mappings: &Mappings, of: &str) {
     for _ in 0..200 {
-        if !login(mappings, of).await.origin.is_of_a_failing_store() {
+        if matches!(
+            login(mappings, of).await.origin,
+            Origin::Mapping | Origin::Default
+        ) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -253,6 +88,22 @@ async fn answers_and_takes_changes(store: MappingStore, write: &dyn Fn(&str, &st
         login(&mappings, "o'neil;--").await.cached,
         "there is nothing to read anew"
     );
+}
+
+/// NULL is nothing; a column of the table `others` that is no text is no name.
+async fn takes_text_alone(store: MappingStore, parameter: &str) {
+    let mappings = open(store.clone()).await.unwrap();
+    assert_eq!(origin(&mappings, "null").await, ("old".into(), Origin::Default));
+    for (column, expected) in [
+        ("node", ("new", Origin::Mapping)),
+        ("number", ("old", Origin::Error)),
+    ] {
+        let other = changed(store.clone(), |sql| {
+            sql.query = format!("SELECT {column} FROM others WHERE login = {parameter}");
+        });
+        let mappings = open(other).await.unwrap();
+        assert_eq!(origin(&mappings, "ann").await, (expected.0.into(), expected.1));
+    }
 }
 
 /// What is remembered is used; who is not remembered goes to the default; and all is well again afterwards.
@@ -351,19 +202,7 @@ async fn postgresql_answers_and_takes_changes() {
              INSERT INTO others VALUES ('ann', 'new', 7)",
         )
         .unwrap();
-    let mappings = open(postgres.store()).await.unwrap();
-    assert_eq!(origin(&mappings, "null").await, ("old".into(), Origin::Default));
-    for (column, expected) in [
-        ("node", ("new", Origin::Mapping)),
-        ("number", ("old", Origin::Error)),
-    ] {
-        let MappingStore::Sql(mut sql) = postgres.store() else {
-            unreachable!()
-        };
-        sql.query = format!("SELECT {column} FROM others WHERE login = $1");
-        let mappings = open(MappingStore::Sql(sql)).await.unwrap();
-        assert_eq!(origin(&mappings, "ann").await, (expected.0.into(), expected.1));
-    }
+    takes_text_alone(postgres.store(), "$1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -387,19 +226,7 @@ async fn mariadb_answers_and_takes_changes() {
              INSERT INTO others VALUES ('ann', 'new', 7)",
         )
         .unwrap();
-    let mappings = open(mariadb.store()).await.unwrap();
-    assert_eq!(origin(&mappings, "null").await, ("old".into(), Origin::Default));
-    for (column, expected) in [
-        ("node", ("new", Origin::Mapping)),
-        ("number", ("old", Origin::Error)),
-    ] {
-        let MappingStore::Sql(mut sql) = mariadb.store() else {
-            unreachable!()
-        };
-        sql.query = format!("SELECT {column} FROM others WHERE login = ?");
-        let mappings = open(MappingStore::Sql(sql)).await.unwrap();
-        assert_eq!(origin(&mappings, "ann").await, (expected.0.into(), expected.1));
-    }
+    takes_text_alone(mariadb.store(), "?").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -420,19 +247,14 @@ async fn sqlite_answers_and_takes_changes() {
     };
     answers_and_takes_changes(sqlite.store(), &write).await;
     sqlite
-        .sql("INSERT INTO placement VALUES ('null', NULL); INSERT INTO placement VALUES ('blob', x'6e6577')")
+        .sql(
+            "INSERT INTO placement VALUES ('null', NULL); INSERT INTO placement VALUES ('blob', x'6e6577');
+             CREATE TABLE others (login TEXT, node, number); INSERT INTO others VALUES ('ann', 'new', 7)",
+        )
         .unwrap();
+    takes_text_alone(sqlite.store(), "?1").await;
     let mappings = open(sqlite.store()).await.unwrap();
-    assert_eq!(origin(&mappings, "null").await, ("old".into(), Origin::Default));
     assert_eq!(origin(&mappings, "blob").await, ("old".into(), Origin::Error));
-    sqlite.sql("CREATE TABLE others (login TEXT, number)").unwrap();
-    sqlite.sql("INSERT INTO others VALUES ('ann', 7)").unwrap();
-    let MappingStore::Sql(mut sql) = sqlite.store() else {
-        unreachable!()
-    };
-    sql.query = "SELECT number FROM others WHERE login = ?1".to_owned();
-    let mappings = open(MappingStore::Sql(sql)).await.unwrap();
-    assert_eq!(origin(&mappings, "ann").await, ("old".into(), Origin::Error));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -471,11 +293,9 @@ async fn sqlite_that_is_locked_or_gone_is_a_store_that_fails() {
         "{now} {origin:?}"
     );
 
-    let MappingStore::Sql(mut sql) = sqlite.store() else {
-        unreachable!()
-    };
-    sql.url = StoreUrl::new(format!("sqlite://{}", place.path().join("missing.db").display()));
-    let error = open(MappingStore::Sql(sql)).await.unwrap_err().to_string();
+    let missing = StoreUrl::new(format!("sqlite://{}", place.path().join("missing.db").display()));
+    let gone = changed(sqlite.store(), |sql| sql.url = missing);
+    let error = open(gone).await.unwrap_err().to_string();
     assert!(error.starts_with("mapping.sql: the mapping store"), "{error}");
 }
 
@@ -483,11 +303,8 @@ async fn sqlite_that_is_locked_or_gone_is_a_store_that_fails() {
 async fn a_store_without_both_statements_is_read_only() {
     let place = Place::new().unwrap();
     let sqlite = Sqlite::new(&place);
-    let MappingStore::Sql(mut sql) = sqlite.store() else {
-        unreachable!()
-    };
-    sql.delete_query = None;
-    let mappings = open(MappingStore::Sql(sql)).await.unwrap();
+    let read_only = changed(sqlite.store(), |sql| sql.delete_query = None);
+    let mappings = open(read_only).await.unwrap();
     for refused in [
         // Before the destination is looked at.
         mappings.put(&who("ann"), &named("nowhere")).await.unwrap_err(),
@@ -504,11 +321,10 @@ async fn a_store_without_both_statements_is_read_only() {
 async fn a_query_that_the_database_does_not_understand_is_said_at_the_start() {
     let place = Place::new().unwrap();
     let sqlite = Sqlite::new(&place);
-    let MappingStore::Sql(mut sql) = sqlite.store() else {
-        unreachable!()
-    };
-    sql.query = "SELECT node FROM misspelt WHERE login = ?1".to_owned();
-    let error = open(MappingStore::Sql(sql)).await.unwrap_err().to_string();
+    let misspelt = changed(sqlite.store(), |sql| {
+        sql.query = "SELECT node FROM misspelt WHERE login = ?1".to_owned();
+    });
+    let error = open(misspelt).await.unwrap_err().to_string();
     assert!(error.contains("misspelt"), "{error}");
 }
 
@@ -516,12 +332,11 @@ async fn a_query_that_the_database_does_not_understand_is_said_at_the_start() {
 async fn an_error_of_the_database_does_not_show_the_login() {
     let place = Place::new().unwrap();
     let postgres = postgres(&place);
-    let MappingStore::Sql(mut sql) = postgres.store() else {
-        unreachable!()
-    };
-    sql.delete_query = Some("DELETE FROM placement WHERE login = $1 AND ($1::text)::int = 1".to_owned());
+    let quoting = changed(postgres.store(), |sql| {
+        sql.delete_query = Some("DELETE FROM placement WHERE login = $1 AND ($1::text)::int = 1".to_owned());
+    });
     postgres.write("ann@x.example", "new").unwrap();
-    let mappings = open(MappingStore::Sql(sql)).await.unwrap();
+    let mappings = open(quoting).await.unwrap();
     let error = mappings
         .delete(&who("ann@x.example"))
         .await
@@ -545,8 +360,4 @@ async fn an_address_that_cannot_be_used_is_said_without_its_password() {
         assert!(!error.to_string().contains("hunter2"), "{error}");
         assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     }
-}
-
-pub(crate) async fn mappings_of(server: &impl Server) -> Arc<Mappings> {
-    open(server.store()).await.unwrap()
 }

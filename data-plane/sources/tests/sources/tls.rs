@@ -9,7 +9,7 @@ use mailswitch_tests::place::Place;
 use mailswitch_tests::redis::Redis;
 
 use crate::rig::{goes_to, login, open};
-use crate::stores::{mariadb_at, postgres, postgres_at, redis_at};
+use crate::servers::{mariadb_at, postgres, postgres_at, redis_at};
 
 fn with_provider() {
     // As `main` does.
