@@ -1,5 +1,7 @@
 //! `check`: what a configuration meets at real servers, told before anybody depends on it, by both programs alike.
 
+mod stores;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -24,13 +24,14 @@ pub use subject::Subject;
 
 /// Probes everything that the subject names. Takes no longer than the slowest leg.
 pub async fn run(subject: &Subject) -> Report {
-    let mut groups = vec![
-        probe::certificates::check(subject),
-        probe::mappings::check(subject),
-    ];
+    let mut groups = vec![probe::certificates::check(subject)];
     let legs = join_all(subject.legs().map(|leg| probe::leg::check(subject, leg)));
-    let (control_plane, mut legs) = tokio::join!(probe::control_plane::check(subject), legs);
-    groups.push(control_plane);
+    let (mappings, control_plane, mut legs) = tokio::join!(
+        probe::mappings::check(subject),
+        probe::control_plane::check(subject),
+        legs
+    );
+    groups.extend([mappings, control_plane]);
     probe::leg::conclude(&mut legs);
     groups.push(probe::egress::check(subject, &legs));
     groups.push(probe::logins::check(subject, &legs));

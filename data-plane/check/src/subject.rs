@@ -1,12 +1,11 @@
 //! What is probed: a node's file, or the fleet's.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mailswitch_config::node::Alone;
 use mailswitch_config::table::destination::{Destination, Endpoint};
-use mailswitch_config::table::mapping::MappingStore;
+use mailswitch_config::table::mapping::Mapping;
 use mailswitch_config::table::tls::Certificate;
 use mailswitch_config::{FleetConfig, FleetFile, NodeConfig, Protocol, SiteName, Source};
 
@@ -30,19 +29,13 @@ pub struct Subject {
     pub(crate) certificates: Vec<Certificate>,
     pub(crate) hostname: Option<String>,
     pub(crate) proxy_ttl: u32,
-    pub(crate) store: Option<Store>,
+    /// Of a node that runs alone.
+    pub(crate) mapping: Option<Mapping>,
     /// Of a node in a fleet: `https://HOST:PORT`.
     pub(crate) control_planes: Vec<String>,
     /// Of one leg.
     pub(crate) budget: Duration,
     pub(crate) trust: Trust,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Store {
-    File(PathBuf),
-    Redis,
-    Sql,
 }
 
 /// One endpoint of one destination.
@@ -59,15 +52,10 @@ impl Subject {
     /// A node's file. In a fleet the destinations are not in it: there is little to probe.
     #[must_use]
     pub fn of_node(config: &NodeConfig) -> Self {
-        let (fleet, store, control_planes) = match &config.source {
+        let (fleet, mapping, control_planes) = match &config.source {
             Source::Alone(alone) => {
                 let Alone { fleet, mapping } = &**alone;
-                let store = match &mapping.store {
-                    MappingStore::File { path } => Store::File(path.clone()),
-                    MappingStore::Redis(_) => Store::Redis,
-                    MappingStore::Sql(_) => Store::Sql,
-                };
-                (fleet.clone(), Some(store), Vec::new())
+                (fleet.clone(), Some(mapping.clone()), Vec::new())
             }
             Source::ControlPlane(link) => (FleetConfig::empty(), None, link.endpoints.clone()),
         };
@@ -87,7 +75,7 @@ impl Subject {
             certificates: config.tls.certificates.clone(),
             hostname: config.server.hostname.clone(),
             proxy_ttl: config.server.proxy_ttl,
-            store,
+            mapping,
             control_planes,
             budget: config.server.backend_timeout.clamp(SHORTEST, LONGEST),
             trust: Trust::default(),
@@ -120,7 +108,7 @@ impl Subject {
             certificates: Vec::new(),
             hostname: None,
             proxy_ttl: mailswitch_config::table::server::Server::default().proxy_ttl,
-            store: None,
+            mapping: None,
             control_planes: Vec::new(),
             budget: LONGEST,
             trust: Trust::default(),

@@ -1,27 +1,70 @@
-//! The mapping file of a node that runs alone: how much is in it, and both login forms of an account. What is wrong with
-//! its lines is in the validator's findings.
+//! The mappings of a node that runs alone. A file: how much is in it, and both login forms of an account; what is wrong with
+//! its lines is in the validator's findings. Redis or a database: whether it lets us in and answers, as a start asks it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use mailswitch_config::mapping_file;
+use mailswitch_config::secret::StoreUrl;
+use mailswitch_config::table::mapping::{Mapping, MappingStore};
+use mailswitch_sources::{StoreError, TakesChanges};
 use nix::unistd::{AccessFlags, access};
 
 use crate::report::Group;
-use crate::subject::{Store, Subject};
+use crate::subject::Subject;
 
 /// Pairs that are named.
 const NAMED: usize = 5;
 
-pub(crate) fn check(subject: &Subject) -> Group {
+pub(crate) async fn check(subject: &Subject) -> Group {
     let mut group = Group::new("mappings");
-    match &subject.store {
-        Some(Store::File(path)) => file(&mut group, subject, path),
-        Some(Store::Redis) => group.note("the store in Redis is not probed"),
-        Some(Store::Sql) => group.note("the store in SQL is not probed"),
-        None => {}
+    let Some(mapping) = &subject.mapping else {
+        return group;
+    };
+    match &mapping.store {
+        MappingStore::File { path } => file(&mut group, subject, path),
+        MappingStore::Redis(settings) => server(&mut group, mapping, &settings.url, &REDIS).await,
+        MappingStore::Sql(settings) => server(&mut group, mapping, &settings.url, &SQL).await,
     }
     group
+}
+
+/// What to do about a store that does not answer as it should.
+struct Remedies {
+    unreachable: &'static str,
+    refused: &'static str,
+}
+
+const REDIS: Remedies = Remedies {
+    unreachable: "start it, or correct mapping.redis.url: redis://:PASSWORD@HOST:PORT/DATABASE",
+    refused: "correct the password or the database in mapping.redis.url, and let its user GET, SET and DEL what begins with mapping.redis.key_prefix",
+};
+const SQL: Remedies = Remedies {
+    unreachable: "start it, or correct mapping.sql.url",
+    refused: "correct the user, the password or the database in mapping.sql.url, or mapping.sql.query; its table must be there, and its user may read it",
+};
+
+/// No node starts without its store, so that this fails where a start does.
+async fn server(group: &mut Group, mapping: &Mapping, url: &StoreUrl, remedies: &Remedies) {
+    let error = match mailswitch_sources::probe(mapping).await {
+        Ok(probed) => {
+            let took = probed.took.as_micros() as f64 / 1000.0;
+            group.ok(format!("{url} lets us in and answers, in {took:.1} ms"));
+            if probed.takes_changes == TakesChanges::No {
+                group.note("mapping.sql has not both upsert_query and delete_query: the management API cannot change mappings");
+            }
+            return;
+        }
+        Err(error) => error,
+    };
+    let remedy = match &error {
+        StoreError::Unreachable(_) => remedies.unreachable,
+        StoreError::TimedOut(_) => {
+            "see what keeps it, or raise mapping.lookup_timeout: every login that is not cached waits for it"
+        }
+        StoreError::Refused(_) | StoreError::Answer(_) => remedies.refused,
+    };
+    group.failed(format!("{url}: {error}"), remedy);
 }
 
 fn file(group: &mut Group, subject: &Subject, path: &Path) {
