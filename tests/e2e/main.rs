@@ -21,7 +21,6 @@ mod rig;
 mod routing;
 mod sight;
 mod slots;
-mod sources;
 mod stuck;
 mod troubleshooting;
 mod upgrade;

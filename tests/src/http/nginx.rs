@@ -62,9 +62,14 @@ pub struct Served {
 impl Nginx {
     /// Starts one on the servers' address.
     pub fn start(place: &Place, ca: &Ca, name: &str, told: Told) -> Result<Self> {
+        Self::start_as(place, ca, name, &format!("{name}.test"), told)
+    }
+
+    /// The same, with a certificate for this host.
+    pub fn start_as(place: &Place, ca: &Ca, name: &str, host: &str, told: Told) -> Result<Self> {
         let directory = place.folder(name)?;
         let address = place.server();
-        ca.issue(&directory, &format!("{name}.test"), address)?;
+        ca.issue(&directory, host, address)?;
         for folder in ["files", "files/dav"] {
             chown_nobody(&place.folder(&format!("{name}/{folder}"))?)?;
         }
