@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Accounts that log in, read and send without pause, as real clients do, until standard input ends.
 
-usage: load.py '{"accounts": […], "password": …, "imap": [[host, port, tls], …], "submission": […], "ca": …,
+usage: load.py '{"accounts": […], "password": …, "imap": [[host, port, tls], …], "pop3": […], "sieve": […], "submission": […], "ca": …,
                  "source_network": "127.9.9", "pause": 0.1, "events": "file"}'
 
 One thread for every account and endpoint. Each event is a line of JSON in the file `events`; at the end one line
@@ -85,6 +85,41 @@ def read(account, endpoint, source):
         STOP.wait(JOB["pause"])
 
 
+def fetch(account, endpoint, source):
+    while not STOP.is_set():
+        client = login("pop3", account, endpoint, lambda: mail.Pop3(**how(endpoint, source)))
+        if client:
+            try:
+                count, _ = client.stat()
+                if count:
+                    client.top(count, 0)
+                client.quit()
+            except Exception as error:
+                say("cut", protocol="pop3", account=account, error=str(error))
+            finally:
+                try:
+                    client.close()
+                except Exception:
+                    pass
+        STOP.wait(JOB["pause"])
+
+
+def filter_(account, endpoint, source):
+    while not STOP.is_set():
+        client = login("sieve", account, endpoint, lambda: mail.Sieve(**how(endpoint, source)))
+        if client:
+            try:
+                client.command("LISTSCRIPTS")
+                STOP.wait(JOB["pause"])
+                client.command("NOOP")
+                client.logout()
+            except Exception as error:
+                say("cut", protocol="sieve", account=account, error=str(error))
+            finally:
+                client.sock.close()
+        STOP.wait(JOB["pause"])
+
+
 def send(account, endpoint, source):
     while not STOP.is_set():
         client = login("submission", account, endpoint, lambda: mail.Smtp(**how(endpoint, source)))
@@ -116,8 +151,8 @@ def main():
     threads = []
     for number, account in enumerate(JOB["accounts"]):
         source = f"{JOB['source_network']}.{101 + number % 150}" if JOB.get("source_network") else None
-        for work, endpoints in ((read, JOB.get("imap", [])), (send, JOB.get("submission", []))):
-            for endpoint in endpoints:
+        for work, protocol in ((read, "imap"), (fetch, "pop3"), (filter_, "sieve"), (send, "submission")):
+            for endpoint in JOB.get(protocol, []):
                 threads.append(threading.Thread(target=work, args=(account, endpoint, source)))
     for thread in threads:
         thread.start()

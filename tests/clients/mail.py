@@ -92,6 +92,10 @@ class Pop3(poplib.POP3):
             sock = context(ca).wrap_socket(sock, server_hostname=self.host)
         return sock
 
+    def login(self, user, password):
+        self.user(user)
+        return self.pass_(password)
+
 
 class Sieve:
     """ManageSieve (RFC 5804): Python has none. Commands give the lines of the answer, or raise what was said."""

@@ -2,6 +2,8 @@
 
     posts.py '{"host": …, "port": …, "ca": FILE, "user": …, "workers": 4, "wait": 0.05, "name": "a"}'
 
+With `"method": "GET"` it only asks who answers.
+
 Each worker keeps its connection while it can. Ends when its input ends, and then says for each id which server
 answered, or how it failed.
 """
@@ -32,12 +34,11 @@ def work(worker):
         number += 1
         identity = f"{WANTED.get('name', '')}{worker}-{number}"
         try:
-            connection.request(
-                "POST",
-                f"/add?wait={WANTED['wait']}",
-                body=identity,
-                headers={"Authorization": f"Basic {CREDENTIAL}"},
-            )
+            headers = {"Authorization": f"Basic {CREDENTIAL}"}
+            if WANTED.get("method") == "GET":
+                connection.request("GET", f"/wait?seconds={WANTED['wait']}", headers=headers)
+            else:
+                connection.request("POST", f"/add?wait={WANTED['wait']}", body=identity, headers=headers)
             answer = connection.getresponse()
             body = answer.read()
             if answer.status == 200:

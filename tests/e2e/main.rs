@@ -13,6 +13,7 @@ mod joining;
 mod lapse;
 mod leave;
 mod master;
+mod moving_alone;
 mod one_node;
 mod real;
 mod reloading;

@@ -25,6 +25,7 @@ pub mod raw;
 pub mod redis;
 pub mod relay;
 pub mod scripted;
+pub mod sockets;
 pub mod template;
 pub mod tools;
 pub mod when;

@@ -17,6 +17,15 @@ use crate::{ca::Ca, client::script, place::Place};
 /// A listener, and "plain", "starttls" or "implicit".
 pub type Endpoint = (SocketAddr, &'static str);
 
+/// Where the clients go: each account has one for each of these.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Endpoints<'a> {
+    pub imap: &'a [Endpoint],
+    pub pop3: &'a [Endpoint],
+    pub sieve: &'a [Endpoint],
+    pub submission: &'a [Endpoint],
+}
+
 pub struct Load {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -47,17 +56,28 @@ impl Load {
         imap: &[Endpoint],
         submission: &[Endpoint],
     ) -> Result<Self> {
+        let endpoints = Endpoints {
+            imap,
+            submission,
+            ..Endpoints::default()
+        };
+        Self::over(place, ca, accounts, endpoints)
+    }
+
+    /// The same over other protocols.
+    pub fn over(place: &Place, ca: &Ca, accounts: &[&str], endpoints: Endpoints<'_>) -> Result<Self> {
         let network = place.address(0).to_string();
         let network = network.trim_end_matches(".0");
         let events = place.path().join(format!("load-{}.jsonl", accounts.len()));
-        let endpoints = |all: &[Endpoint]| {
+        let list = |all: &[Endpoint]| {
             all.iter()
                 .map(|(address, tls)| json!([address.ip(), address.port(), tls]))
                 .collect::<Vec<_>>()
         };
         let job = json!({
-            "accounts": accounts, "password": "secret", "imap": endpoints(imap),
-            "submission": endpoints(submission), "ca": ca.pem(), "source_network": network,
+            "accounts": accounts, "password": "secret", "imap": list(endpoints.imap), "pop3": list(endpoints.pop3),
+            "sieve": list(endpoints.sieve), "submission": list(endpoints.submission), "ca": ca.pem(),
+            "source_network": network,
             "pause": 0.1, "events": events,
         });
         let mut child = Command::new("python3")

@@ -6,7 +6,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Condvar, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,8 @@ pub enum Mode {
     Delay(Duration),
     /// Nothing passes until the mode changes.
     Freeze,
+    /// The dialogue passes up to the client's credential; what answers that does not, until the mode changes. In clear only.
+    FreezeAnswer,
 }
 
 #[derive(Debug)]
@@ -61,9 +63,20 @@ impl DelayRelay {
                 let (Ok(client_in), Ok(server_in)) = (client.try_clone(), server.try_clone()) else {
                     continue;
                 };
-                let toward_client = Arc::clone(&shared);
-                std::thread::spawn(move || copy(client_in, server, None));
-                std::thread::spawn(move || copy(server_in, client, Some(&toward_client)));
+                let (toward_client, asked) = (Arc::clone(&shared), Arc::new(AtomicBool::new(false)));
+                let asks = Arc::clone(&asked);
+                std::thread::spawn(move || {
+                    copy(client_in, server, |bytes| {
+                        if holds_a_credential(bytes) {
+                            asks.store(true, Ordering::SeqCst);
+                        }
+                    });
+                });
+                std::thread::spawn(move || {
+                    copy(server_in, client, |_| {
+                        pass_gate(&toward_client, asked.load(Ordering::SeqCst));
+                    });
+                });
             }
         });
         Ok(Self { address, state })
@@ -87,16 +100,22 @@ impl DelayRelay {
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, gate: Option<&State>) {
+/// `AUTHENTICATE`, `AUTH`, `Authorization:`.
+fn holds_a_credential(bytes: &[u8]) -> bool {
+    bytes
+        .windows(4)
+        .any(|window| window.eq_ignore_ascii_case(b"auth"))
+}
+
+/// `before`: of each piece, before it goes on.
+fn copy(mut from: TcpStream, mut to: TcpStream, before: impl Fn(&[u8])) {
     let mut buffer = [0; 16 * 1024];
     loop {
         let size = match from.read(&mut buffer) {
             Ok(0) | Err(_) => break,
             Ok(size) => size,
         };
-        if let Some(state) = gate {
-            pass_gate(state);
-        }
+        before(&buffer[..size]);
         if to.write_all(&buffer[..size]).is_err() {
             break;
         }
@@ -104,10 +123,10 @@ fn copy(mut from: TcpStream, mut to: TcpStream, gate: Option<&State>) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
-fn pass_gate(state: &State) {
+fn pass_gate(state: &State, behind_credential: bool) {
     state.held_back.fetch_add(1, Ordering::SeqCst);
     let mut mode = state.mode.lock().expect("no thread panics with it");
-    while *mode == Mode::Freeze {
+    while *mode == Mode::Freeze || (*mode == Mode::FreezeAnswer && behind_credential) {
         mode = state.changed.wait(mode).expect("no thread panics with it");
     }
     let mode = *mode;

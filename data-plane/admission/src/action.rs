@@ -42,7 +42,7 @@ pub enum Cause {
     Backend,
     /// It was kicked, or the process goes away.
     Cancelled,
-    /// Its mapping changed again and again.
+    /// Its account moved again and again, for too long.
     Unsettled,
     /// A leg that had to be given up did not end.
     Stuck,

@@ -15,6 +15,8 @@ pub enum Event<D> {
     Recalled,
     /// The lease under which its armed account was admitted lapsed (L1), or the node is fenced (N3): its leg is reset.
     Lapsed,
+    /// It has been going back to resolve for as long as a login may be kept from its bridge by that.
+    Unsettled,
     /// The hold that it waits on ended, or may have.
     HoldEnded,
     /// It waited for `hold_login_timeout`, or there is no room to wait (A5).

@@ -16,18 +16,14 @@ mod state;
 
 pub use action::{Action, Actions, Cause};
 pub use event::{Answer, Event, Lease, View};
-pub use state::{LastCheck, Stage, State, Then};
-
-/// How often one login goes back to resolve because a check failed, before it gets the temporary failure. A mapping
-/// that changes more often than this during one login is a fault, and must not become a loop of passwords.
-pub const TRIES: u8 = 8;
+pub use state::{LastCheck, Patience, Stage, State, Then};
 
 /// Registered, not yet looked: the first state, and the first thing to do (A2: registration came before).
 #[must_use]
 pub fn start<D>(last_check: LastCheck) -> (State<D>, Actions<D>) {
     let state = State {
         stage: Stage::Registered,
-        tries_left: TRIES,
+        patience: Patience::Left,
         last_check,
     };
     (state, Actions::one(Action::Look))
@@ -38,9 +34,18 @@ pub fn start<D>(last_check: LastCheck) -> (State<D>, Actions<D>) {
 pub fn step<D: Clone + PartialEq>(state: State<D>, event: Event<D>) -> (State<D>, Actions<D>) {
     let State {
         stage,
-        tries_left,
+        patience,
         last_check,
     } = state;
+    // Nothing happens by itself: it may just get in.
+    if event == Event::Unsettled {
+        let state = State {
+            stage,
+            patience: Patience::Over,
+            last_check,
+        };
+        return (state, Actions::none());
+    }
     let next = match stage {
         Stage::Registered => registered(event),
         Stage::Waiting => waiting(event),
@@ -52,7 +57,7 @@ pub fn step<D: Clone + PartialEq>(state: State<D>, event: Event<D>) -> (State<D>
         Stage::Ending { then } => ending(then, event),
         Stage::Ended => Next::Stay(Stage::Ended),
     };
-    next.settle(tries_left, last_check)
+    next.settle(patience, last_check)
 }
 
 /// How a leg is given up.
@@ -88,25 +93,21 @@ enum Next<D> {
 }
 
 impl<D> Next<D> {
-    fn settle(self, tries_left: u8, last_check: LastCheck) -> (State<D>, Actions<D>) {
+    fn settle(self, patience: Patience, last_check: LastCheck) -> (State<D>, Actions<D>) {
         let leaving = Stage::Ending {
             then: Then::Unregister,
         };
-        let mut left = tries_left;
         let (stage, actions) = match self {
             Self::Stay(stage) => (stage, Actions::none()),
             Self::Go(stage, actions) => (stage, actions),
-            Self::BackToResolve(leg) => match tries_left.checked_sub(1) {
-                Some(fewer) => {
-                    left = fewer;
-                    (
-                        Stage::Ending {
-                            then: Then::LookAgain,
-                        },
-                        Actions::one(leg.action()),
-                    )
-                }
-                None => (
+            Self::BackToResolve(leg) => match patience {
+                Patience::Left => (
+                    Stage::Ending {
+                        then: Then::LookAgain,
+                    },
+                    Actions::one(leg.action()),
+                ),
+                Patience::Over => (
                     leaving,
                     Actions::two(Action::TemporaryFailure(Cause::Unsettled), leg.action()),
                 ),
@@ -123,7 +124,7 @@ impl<D> Next<D> {
         };
         let state = State {
             stage,
-            tries_left: left,
+            patience,
             last_check,
         };
         (state, actions)

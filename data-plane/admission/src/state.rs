@@ -5,10 +5,20 @@
 pub struct State<D> {
     /// The stage.
     pub stage: Stage<D>,
-    /// How often it may still go back to resolve.
-    pub tries_left: u8,
+    /// Whether it may still go back to resolve.
+    pub patience: Patience,
     /// Which check is the last one.
     pub last_check: LastCheck,
+}
+
+/// How a login takes it that its account moves under it. By time, not by count: each time back costs somebody a change (a
+/// kick, a mapping, a hold), so that a loop of passwords is no faster than those, and fifty moves in a row fail nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Patience {
+    /// It goes back as often as it has to.
+    Left,
+    /// It has gone back for as long as a login may: the next check that fails is the last.
+    Over,
 }
 
 /// Until when what was sent can be taken back without anybody noticing.

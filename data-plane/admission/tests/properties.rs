@@ -38,6 +38,7 @@ fn event() -> impl Strategy<Value = Event<D>> {
         1 => Just(Event::BackendAnswered(Answer::Refused)),
         1 => Just(Event::BackendAnswered(Answer::Unusable)),
         2 => Just(Event::Recalled),
+        1 => Just(Event::Unsettled),
         1 => Just(Event::Lapsed),
         2 => Just(Event::HoldEnded),
         1 => Just(Event::WaitedTooLong),
@@ -355,10 +356,16 @@ fn a_login_recalled_while_it_is_dialled_waits_and_lands_on_the_right_side() {
 }
 
 #[test]
-fn a_mapping_that_never_rests_ends_in_the_temporary_failure() {
+fn a_login_follows_its_mapping_however_often_it_changes_until_that_has_taken_too_long() {
     let mut state = start(LastCheck::BeforeTelling).0;
     let mut failures = Vec::new();
-    for round in 0..20 {
+    for round in 0..200 {
+        if round == 150 {
+            assert_eq!((&state.stage, failures.len()), (&Stage::Registered, 0));
+            let (next, actions) = step(state, Event::Unsettled);
+            state = next;
+            assert_eq!(actions.into_iter().count(), 0);
+        }
         for event in [
             Event::Looked(View::Route(round)),
             Event::Dialled,
@@ -376,6 +383,19 @@ fn a_mapping_that_never_rests_ends_in_the_temporary_failure() {
     }
     assert_eq!(failures, [Action::TemporaryFailure(Cause::Unsettled)]);
     assert_eq!(state.stage, Stage::Ended);
+}
+
+#[test]
+fn a_login_whose_mapping_rests_gets_in_however_long_that_took() {
+    let (state, _) = step(to_accepted(), Event::Unsettled);
+    let Stage::Accepted { to } = state.stage else {
+        panic!("{state:?}")
+    };
+    let (_, actions) = step(state, Event::Looked(View::Route(to)));
+    assert_eq!(
+        actions.into_iter().collect::<Vec<_>>(),
+        [Action::TellClient, Action::Bridge]
+    );
 }
 
 #[test]

@@ -359,10 +359,14 @@ impl Sent<'_> {
         Exchanged::Over
     }
 
-    /// The client has heard nothing. What nobody minds twice waits for the hold and goes on behind it; of anything else
-    /// nobody knows whether it was done, and no answer of ours may invite the client to send it again.
+    /// The client has heard nothing. What nobody minds twice waits for the hold and goes on behind it, or looks again like a
+    /// login that is kicked; of anything else nobody knows whether it was done, and no answer of ours may invite the client
+    /// to send it again.
     async fn broken_off(mut self, reason: EndReason) -> Exchanged {
-        let moves = matches!(reason, EndReason::Hold | EndReason::Drain | EndReason::Reset);
+        let moves = matches!(
+            reason,
+            EndReason::Hold | EndReason::Drain | EndReason::Reset | EndReason::Kick
+        );
         if let Some(spare) = self.spare.take().filter(|_| moves) {
             return self.again(spare);
         }

@@ -45,6 +45,7 @@ pub async fn admit<B: Backend>(
         failure: None,
         refusal: None,
         held_since: None,
+        sent_back: None,
         held: &mut held,
     };
     let mut client_gone = pin!(client_gone);
@@ -91,6 +92,8 @@ struct Login<'a, B: Backend> {
     failure: Option<B::Failure>,
     refusal: Option<Refusal>,
     held_since: Option<Instant>,
+    /// When it first had to go back to resolve, and how long it had been held until then.
+    sent_back: Option<(Instant, Duration)>,
     held: &'a mut Duration,
 }
 
@@ -124,6 +127,9 @@ impl<B: Backend> Login<'_, B> {
         loop {
             let event = self.next_event(&state.stage, client_gone.as_mut()).await;
             let nobody_left = event == Event::ClientGone;
+            if self.is_unsettled() {
+                (state, _) = admission::step(state, Event::Unsettled);
+            }
             let (next, actions) = admission::step(state, event);
             state = next;
             self.enter(&state.stage);
@@ -328,6 +334,15 @@ impl<B: Backend> Login<'_, B> {
         }
     }
 
+    /// It has gone back to resolve for as long as a login may wait for its account to be somewhere. What it waited on holds
+    /// does not count: each has its own time.
+    fn is_unsettled(&self) -> bool {
+        self.sent_back.is_some_and(|(since, held_before)| {
+            let moving = since.elapsed().saturating_sub(*self.held - held_before);
+            moving > self.registered.sessions().policy().hold_login_timeout
+        })
+    }
+
     fn enter(&mut self, stage: &Stage<DestinationName>) {
         let (phase, destination) = match stage {
             Stage::Dialling { to } | Stage::Ready { to } => (Phase::Dialling, Some(to)),
@@ -339,6 +354,12 @@ impl<B: Backend> Login<'_, B> {
         };
         if stage.has_leg() {
             self.registered.enters(phase, destination);
+        }
+        if let Stage::Ending {
+            then: Then::LookAgain,
+        } = stage
+        {
+            self.sent_back.get_or_insert((Instant::now(), *self.held));
         }
         if !matches!(stage, Stage::Registered | Stage::Waiting)
             && let Some(since) = self.held_since.take()

@@ -12,6 +12,7 @@ use mailswitch_tests::{
         web::Web,
     },
     raw::{Raw, Role},
+    sockets::open_at,
     when::wait_until,
 };
 use serde_json::{Value, json};
@@ -377,23 +378,6 @@ fn a_request_of_nobody_goes_by_unidentified_and_an_unknown_one_by_unknown() -> R
     Ok(())
 }
 
-/// How many connections to this port are established, by the kernel's word.
-fn connections(server: std::net::SocketAddr) -> Result<usize> {
-    let port = format!(":{:04X}", server.port());
-    let std::net::IpAddr::V4(address) = server.ip() else {
-        anyhow::bail!("an IPv4 address");
-    };
-    let local = format!("{:08X}{port}", u32::from_ne_bytes(address.octets()));
-    let table = std::fs::read_to_string("/proc/net/tcp")?;
-    Ok(table
-        .lines()
-        .filter(|line| {
-            let mut words = line.split_whitespace().skip(1);
-            words.next() == Some(&local) && words.nth(1) == Some("01")
-        })
-        .count())
-}
-
 #[test]
 fn idle_connections_of_the_account_to_the_source_are_closed_when_it_has_moved() -> Result<()> {
     let fleet = WebFleet::start(&WebPlan::default())?;
@@ -401,9 +385,9 @@ fn idle_connections_of_the_account_to_the_source_are_closed_when_it_has_moved() 
     let mut bob = connection(&fleet)?;
     assert_eq!(server(&mut alice, "alice")?, "legacy");
     assert_eq!(server(&mut bob, "bob")?, "legacy");
-    assert_eq!(connections(fleet.legacy.https)?, 2);
+    assert_eq!(open_at(fleet.legacy.https)?, 2);
     fleet.cutover("alice", "legacy", "new")?.expect(0)?;
-    assert_eq!(connections(fleet.legacy.https)?, 1);
+    assert_eq!(open_at(fleet.legacy.https)?, 1);
     assert_eq!(server(&mut bob, "bob")?, "legacy");
     assert_eq!(server(&mut alice, "alice")?, "new");
     Ok(())

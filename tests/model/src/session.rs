@@ -1,6 +1,8 @@
 //! One login on a node: the real admission steps, and the backend leg as the backend knows it.
 
-use mailswitch_admission::{self as admission, Action, Answer, Event, LastCheck, Stage, View};
+use mailswitch_admission::{
+    self as admission, Action, Answer, Event, LastCheck, Patience, Stage, Then, View,
+};
 
 use crate::fault::Fault;
 use crate::rules;
@@ -9,9 +11,7 @@ use crate::world::{Leg, Node, Session};
 impl Node {
     /// A client signs in: registered first, then nothing but a look (A2).
     pub fn login(&mut self, last_check: LastCheck, fault: Option<Fault>) {
-        let (mut state, _) = admission::start(last_check);
-        // Once back to resolve is as good as eight times.
-        state.tries_left = state.tries_left.min(1);
+        let (state, _) = admission::start(last_check);
         let early = fault == Some(Fault::ResolveBeforeRegister);
         self.session = Some(Session {
             state,
@@ -61,6 +61,13 @@ impl Node {
         }
         let (state, actions) = admission::step(session.state, event);
         session.state = state;
+        // Once back to resolve is as good as any number of times.
+        if let Stage::Ending {
+            then: Then::LookAgain,
+        } = session.state.stage
+        {
+            session.state.patience = Patience::Over;
+        }
         let mut over = false;
         let mut gone = false;
         for action in actions {

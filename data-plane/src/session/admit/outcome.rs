@@ -50,8 +50,8 @@ pub enum TemporaryFailure<F> {
     /// It was told to end.
     #[error("the login was ended by an operator or by the node's shutdown")]
     Cancelled,
-    /// Its mapping changed again and again.
-    #[error("the mapping changed too often during the login")]
+    /// Its account moved again and again.
+    #[error("the account moved again and again while the login was under way")]
     Unsettled,
     /// A leg that had to be given up did not end.
     #[error("the backend does not close a connection that was given up")]
