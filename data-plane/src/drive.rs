@@ -4,6 +4,7 @@
 //! time by its callers, in memory by the dialogue's buffers.
 
 use std::io;
+use std::time::Duration;
 
 use mailswitch_dialogue::{Dialogue, Input, Output, Step, TlsBoundary, TlsEstablished};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,6 +23,18 @@ pub struct Leg {
     /// Received.
     pub input: Input,
     output: Output,
+    settling: Settling,
+}
+
+/// Whether a peer is left alone for a moment behind its words in TLS, before it is told anything more there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settling {
+    /// It listens at once, as a peer should.
+    Never,
+    /// For so long, once TLS stands.
+    AfterTls(Duration),
+    /// For so long, before each of our words.
+    Now(Duration),
 }
 
 /// Who makes a leg encrypted when its dialogue asks for it.
@@ -64,7 +77,16 @@ impl Leg {
             stream: Some(stream),
             input: Input::new(),
             output: Output::new(),
+            settling: Settling::Never,
         }
+    }
+
+    /// For a peer that may not hear what comes right behind its own words in TLS. To be said before TLS starts; it lasts as long
+    /// as dialogues do.
+    #[must_use]
+    pub fn settles_after_tls(mut self, pause: Duration) -> Self {
+        self.settling = Settling::AfterTls(pause);
+        self
     }
 
     /// The stream; none after a handshake that failed or was given up.
@@ -128,6 +150,9 @@ impl Leg {
             Upgrade::Never => return Err(DriveError::NoTls),
         };
         self.stream = Some(stream);
+        if let Settling::AfterTls(pause) = self.settling {
+            self.settling = Settling::Now(pause);
+        }
         Ok(established)
     }
 
@@ -154,6 +179,9 @@ impl Leg {
     async fn write(&mut self) -> Result<(), DriveError> {
         if self.output.is_empty() {
             return Ok(());
+        }
+        if let Settling::Now(pause) = self.settling {
+            tokio::time::sleep(pause).await;
         }
         let stream = self.stream.as_mut().ok_or(DriveError::Closed)?;
         while !self.output.is_empty() {

@@ -32,6 +32,8 @@ pub use unread::{Opened, Unread};
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Dovecot 2.3, on implicit TLS: what comes in the moment in which its ManageSieve login is still writing may never be read.
+const SIEVE_SETTLES: Duration = Duration::from_millis(30);
 
 /// What a leg is made for, and what has to be done on a fresh connection for it.
 pub trait Purpose: Sync {
@@ -174,7 +176,10 @@ impl Backends {
                 source,
             })?;
         }
-        let mut leg = Leg::new(stream);
+        let mut leg = match (protocol, endpoint.tls) {
+            (Protocol::ManageSieve, TlsMode::Implicit) => Leg::new(stream).settles_after_tls(SIEVE_SETTLES),
+            _ => Leg::new(stream),
+        };
         let secured = match (endpoint.tls, tls) {
             (TlsMode::Plain, _) => BackendLeg::Plain,
             (TlsMode::StartTls, _) => BackendLeg::StartTls,
