@@ -14,4 +14,5 @@ mod parsing;
 mod rig;
 mod routing;
 mod secrets;
+mod told;
 mod websocket;
