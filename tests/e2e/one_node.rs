@@ -21,6 +21,10 @@ const ALICE: &str = "alice@example.org";
 const TOKEN: &str = "a-token-of-32-bytes-for-the-tests";
 const SOON: Duration = Duration::from_secs(30);
 
+/// Nobody who signs in over IMAP can be mapped there.
+const POP3_ONLY: &str = "[destination.pop3-only]\nhost = \"127.0.0.1\"\nallow_plaintext_auth = true\n\
+     protocol.pop3 = { port = 110, tls = \"plain\" }\n";
+
 struct Scene {
     place: Place,
     ca: Ca,
@@ -41,7 +45,7 @@ impl Scene {
         let token = place.path().join("token");
         std::fs::write(&token, format!("{TOKEN}\n"))?;
         let tables = format!(
-            "{}{}[admin]\nbind = \"{admin}\"\nbearer_token_file = \"{}\"\n",
+            "{}{}{POP3_ONLY}[admin]\nbind = \"{admin}\"\nbearer_token_file = \"{}\"\n",
             destination(&legacy, None, "implicit", "forwarding = \"none\"\n"),
             destination(&new, None, "implicit", "forwarding = \"none\"\n"),
             token.display()
@@ -252,5 +256,34 @@ fn a_mapping_is_set_and_an_account_is_cut_over_and_back_on_one_node() -> Result<
         let line = line.with_context(|| format!("{change}: {log}"))?;
         assert!(line.contains("level=info") && !line.contains(ALICE), "{line}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_cutover_of_one_node_that_is_refused_leaves_every_mapping_as_it_was() -> Result<()> {
+    let scene = Scene::new("@example.org new\n")?;
+    let cutover = |who, to, more: &[&str]| {
+        let words = ["cutover", who, "--from", "new", "--to", to, "--single"];
+        scene.ctl(&[&words[..], more].concat())
+    };
+    says(&cutover("@example.org", "legacy", &[])?, 3, "is a whole domain");
+    // Refused by the node, behind the hold: there is nothing to put back, and no entry of her own comes of it.
+    says(&cutover(ALICE, "pop3-only", &[])?, 4, "");
+    let written = std::fs::read_to_string(scene.node.config.with_file_name("moved.tsv"))?;
+    assert!(!written.contains(ALICE), "{written}");
+    // Somebody else moves her while the copy runs.
+    let copy = format!(
+        "{} --node-api https://{} --token-file {} --node-ca {} mapping set {ALICE} legacy",
+        program("mailswitchctl")?.display(),
+        scene.admin,
+        scene.token.display(),
+        scene.ca.pem().display()
+    );
+    says(
+        &cutover(ALICE, "legacy", &["--copy", &copy])?,
+        4,
+        "was moved to legacy meanwhile",
+    );
+    says(&scene.ctl(&["mapping", "get", ALICE])?, 0, "legacy");
     Ok(())
 }

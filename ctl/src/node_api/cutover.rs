@@ -142,6 +142,16 @@ async fn look_at_all(client: &Client, plan: &Plan) -> Result<Vec<Resolved>, Fail
             .remedy("bring the mapping source back"));
         }
         resolved.standing.refuses_changes(client)?;
+        if resolved.normalized.starts_with('@') {
+            return Err(Failure::new(
+                Exit::Precondition,
+                format!(
+                    "{} is a whole domain, and a cutover moves one account; nothing was changed",
+                    resolved.normalized
+                ),
+            )
+            .remedy("move its accounts one by one; `mapping set` then moves those that nobody knows, without a proof"));
+        }
         let at = resolved.destination.as_deref().unwrap_or("no destination");
         if !plan.from.iter().any(|from| from == at) {
             return Err(Failure::new(
@@ -259,6 +269,7 @@ impl Cutover {
                 "there was no time left under --max-hold".to_owned(),
             ));
         }
+        self.is_where_it_was().await?;
         self.tell("flipping");
         self.write_all().await?;
         match self.kick_until_all_have_ended().await.map_err(Stopped::Unknown)? {
@@ -322,14 +333,35 @@ impl Cutover {
         Ok(ends)
     }
 
+    /// Somebody else may have moved it while the commands ran, and freed its logins.
+    async fn is_where_it_was(&self) -> Result<(), Stopped> {
+        for known in &self.before {
+            let now = look_up(&self.client, &known.normalized)
+                .await
+                .map_err(|failure| Stopped::Released(failure.what))?;
+            if now.destination != known.destination {
+                return Err(Stopped::Released(format!(
+                    "{} was moved to {} meanwhile, not by this cutover",
+                    known.normalized,
+                    now.destination.as_deref().unwrap_or("no destination")
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// All of them, or, as far as the node answers, none.
     async fn write_all(&self) -> Result<(), Stopped> {
         for (number, resolved) in self.before.iter().enumerate() {
             let Err(failure) = self.client.line(put(&resolved.normalized, &self.plan.to)).await else {
                 continue;
             };
-            // Also the one that failed: it may have been done.
+            // Also the one that failed, if it was done; what was refused has nothing to put back.
             for resolved in &self.before[..=number] {
+                let now = look_up(&self.client, &resolved.normalized).await;
+                if now.is_ok_and(|now| !now.is_at(&self.plan.to)) {
+                    continue;
+                }
                 let back = match (resolved.source.as_deref(), &resolved.destination) {
                     (Some("default"), _) | (_, None) => delete(&resolved.normalized),
                     (_, Some(destination)) => put(&resolved.normalized, destination),
