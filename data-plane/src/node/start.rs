@@ -1,4 +1,6 @@
 //! Building a node: bind every socket, load what it knows, then serve.
+//!
+//! Longer than most files here: one order of steps, from sockets to serving, is read in one piece.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
