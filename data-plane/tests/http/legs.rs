@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rig::{Differences, Talk, basic, ok, world};
+use crate::rig::{Differences, Talk, World, basic, ok, world};
 
 #[tokio::test]
 async fn the_backend_is_told_who_the_client_is_before_anything_else_and_in_its_fields() {
@@ -280,4 +280,50 @@ async fn a_stop_closes_idle_clients_at_once_and_lets_an_open_request_end() {
         .await
         .expect("long before the grace ends")
         .expect("no panic");
+}
+
+#[tokio::test]
+async fn better_than_the_reference_a_backend_that_is_silent_before_any_request_is_a_timeout_too() {
+    let World { node, old, .. } = world(Differences {
+        server: "backend_timeout = \"300ms\"\nbackend_connect_retries = 0",
+        destination: "tls_server_name = \"old.test\"",
+        leg: ", tls = \"implicit\"",
+        ..Differences::default()
+    })
+    .await;
+    let mut client = Talk::to(node.address).await;
+    client.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    // In its TLS handshake.
+    let _silent = old.accept().await;
+    assert_eq!(client.message().await.start, "HTTP/1.1 504 Gateway Timeout");
+}
+
+#[tokio::test]
+async fn better_than_the_reference_a_client_keeps_four_idle_legs_and_the_oldest_goes_for_a_fifth() {
+    let World { node, old, .. } = world(Differences::default()).await;
+    let mut client = Talk::to(node.address).await;
+    let mut legs = Vec::new();
+    for number in 0..5 {
+        let user = basic(&format!("user{number}@example.org"));
+        client
+            .say(format!("GET /{number} HTTP/1.1\r\nHost: a\r\n{user}\r\n"))
+            .await;
+        let mut leg = old.accept().await;
+        leg.message().await;
+        leg.say(ok("once")).await;
+        client.message().await;
+        legs.push(leg);
+    }
+    let mut oldest = legs.remove(0);
+    assert!(oldest.more().await.is_none(), "it is ended");
+    // Each of the others is there for its account's next request.
+    for (number, leg) in (1..5).zip(&mut legs) {
+        let user = basic(&format!("user{number}@example.org"));
+        client
+            .say(format!("GET /{number} HTTP/1.1\r\nHost: a\r\n{user}\r\n"))
+            .await;
+        leg.message().await;
+        leg.say(ok("again")).await;
+        assert_eq!(client.message().await.text(), "again");
+    }
 }

@@ -287,6 +287,20 @@ async fn the_last_request_of_a_connection_says_so() {
 }
 
 #[tokio::test]
+async fn better_than_the_reference_each_node_has_a_name_of_its_own_in_via() {
+    let mut names = Vec::new();
+    for _ in 0..2 {
+        let World { node, old, .. } = world(Differences::default()).await;
+        let mut client = Talk::to(node.address).await;
+        client.say("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut backend = old.accept().await;
+        let request = backend.message().await;
+        names.push(request.field("via").expect("a Via").to_owned());
+    }
+    assert_ne!(names[0], names[1]);
+}
+
+#[tokio::test]
 async fn our_own_name_in_via_is_a_loop() {
     let world = world(Differences::default()).await;
     let mut client = Talk::to(world.node.address).await;

@@ -86,7 +86,12 @@ pub(crate) async fn world_for(descriptors: u64, differences: Differences<'_>) ->
         } else {
             ", forwarding = \"none\""
         };
-        format!("protocol.http = {{ port = {port}, tls = \"plain\"{forwarding}{leg} }}")
+        let mode = if leg.contains("tls =") {
+            ""
+        } else {
+            ", tls = \"plain\""
+        };
+        format!("protocol.http = {{ port = {port}{mode}{forwarding}{leg} }}")
     };
     let toml = format!(
         r#"

@@ -185,6 +185,7 @@ mod tests {
     use mailswitch_dialogue::InsecureLeg;
 
     use super::*;
+    use crate::backend::loops::OwnListeners;
 
     #[test]
     fn only_what_the_destination_may_be_blamed_for_is_counted_and_a_time_out_after_the_connect_is_the_clients()
@@ -198,6 +199,9 @@ mod tests {
         );
         let timed_out = |stage| EstablishError::TimedOut { stage, hint: "" };
         let dial = EstablishError::Dial;
+        let into_ourselves = OwnListeners::new(vec![address])
+            .check(address)
+            .expect_err("a loop");
         let counted = [
             (EstablishError::Unknown(name.clone()), None),
             (
@@ -215,6 +219,14 @@ mod tests {
                 },
                 None,
             ),
+            (
+                EstablishError::NoTls {
+                    destination: DestinationName::from("legacy"),
+                    source: Arc::new(ClientTlsError::NoName("legacy".into())),
+                },
+                None,
+            ),
+            (dial(into_ourselves.into()), None),
             (dial(DialError::NoSourceAddress { host: String::new() }), None),
             (
                 dial(DialError::Ourselves {
